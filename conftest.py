@@ -1,0 +1,71 @@
+"""Settings of the whole suite: threads, devices, and Markdown files that run as tests."""
+
+import os
+import tempfile
+from collections.abc import Iterable
+from doctest import ELLIPSIS
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sybil import Document, Region, Sybil
+from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser, SkipParser
+
+# Before anything imports torch: on small models its threads mostly wait for each other, which
+# makes the suite several times slower. Subprocesses inherit it.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# Scripts, not modules to search for doctests: integration_tests/ runs the examples.
+collect_ignore_glob = ["examples/*.py", "tools/*"]
+
+
+class PyconFences:
+    """Runs ```` ```pycon ```` fences as doctests, as sybil does with ```` ```python ```` ones."""
+
+    def __init__(self, optionflags: int) -> None:
+        self._doctests = PythonCodeBlockParser(doctest_optionflags=optionflags)
+        self._doctests.codeblock_parser = CodeBlockParser("pycon", evaluator=self._refuse)
+
+    def __call__(self, document: Document) -> Iterable[Region]:
+        return self._doctests(document)
+
+    @staticmethod
+    def _refuse(example: Any) -> str:
+        return f"a pycon fence starts with '>>>', this one with {example.parsed[:20]!r}"
+
+
+def enter_empty_folder(namespace: dict[str, Any]) -> None:
+    """Run the examples of a document where they may write logs and checkpoints."""
+    folder = tempfile.TemporaryDirectory()
+    namespace["_left"], namespace["_folder"] = Path.cwd(), folder
+    os.chdir(folder.name)
+
+
+def leave_folder(namespace: dict[str, Any]) -> None:
+    os.chdir(namespace["_left"])
+    namespace["_folder"].cleanup()
+
+
+# Names are shared by the fences of a file; `<!-- skip: next -->` leaves a fence out.
+pytest_collect_file = Sybil(
+    parsers=[
+        SkipParser(),
+        PythonCodeBlockParser(doctest_optionflags=ELLIPSIS),
+        PyconFences(ELLIPSIS),
+    ],
+    patterns=["*.md"],
+    setup=enter_empty_folder,
+    teardown=leave_folder,
+).pytest()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what is marked ``gpu`` on a machine without one."""
+    marked = [item for item in items if item.get_closest_marker("gpu")]
+    if not marked:
+        return
+    import torch
+
+    if not torch.cuda.is_available():
+        for item in marked:
+            item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
