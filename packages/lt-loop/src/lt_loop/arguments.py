@@ -1,0 +1,295 @@
+"""Trainer's arguments, turned at once into limits, ports and callbacks."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from lt_loop.callback import Callback
+from lt_loop.discovery import announced, find, require
+from lt_loop.limits import Limits
+from lt_loop.planning import check_callbacks
+from lt_loop.ports import Backend, Feed, Store, World
+from lt_loop.run import Ports
+from lt_loop.solo import DuckBackend, IterableFeed, NoStore, OneProcess
+from lt_loop.spelling import suggestion
+
+REMOVED: dict[str, str] = {
+    "amp_backend": "precision",
+    "amp_level": "precision",
+    "auto_lr_find": "a learning-rate finder callback",
+    "auto_scale_batch_size": "a batch-size finder callback",
+    "auto_select_gpus": "devices",
+    "checkpoint_callback": "enable_checkpointing",
+    "distributed_backend": "strategy",
+    "log_gpu_memory": "a callback that logs it",
+    "max_nb_epochs": "max_epochs",
+    "min_nb_epochs": "min_epochs",
+    "nb_sanity_val_steps": "num_sanity_val_steps",
+    "num_processes": "devices",
+    "process_position": "TQDMProgressBar(process_position=...)",
+    "progress_bar_refresh_rate": "enable_progress_bar, or TQDMProgressBar(refresh_rate=...)",
+    "replace_sampler_ddp": "use_distributed_sampler",
+    "resume_from_checkpoint": "fit(..., ckpt_path=...)",
+    "row_log_interval": "log_every_n_steps",
+    "terminate_on_nan": "the callback GradientCheck",
+    "test_percent_check": "limit_test_batches",
+    "track_grad_norm": "the callback GradientCheck",
+    "train_percent_check": "limit_train_batches",
+    "val_percent_check": "limit_val_batches",
+    "weights_save_path": "default_root_dir",
+    "weights_summary": "enable_model_summary",
+}
+"""Arguments of earlier Lightning versions, and what to write instead."""
+
+NOT_YET: dict[str, Any] = {
+    "barebones": False,
+    "detect_anomaly": False,
+    "enable_checkpointing": (None, False),
+    "enable_model_summary": (None, False),
+    "model_registry": None,
+    "overfit_batches": (0.0, 0),
+    "plugins": None,
+    "profiler": None,
+    "reload_dataloaders_every_n_epochs": 0,
+    "use_distributed_sampler": True,
+    "enable_autolog_hparams": True,
+}
+"""Lightning's arguments that this version knows and can't serve, with the values it accepts."""
+
+
+HARDWARE: dict[str, Any] = {
+    "accelerator": "auto",
+    "strategy": "auto",
+    "devices": "auto",
+    "num_nodes": 1,
+    "precision": None,
+    "deterministic": None,
+    "benchmark": None,
+    "inference_mode": True,
+    "sync_batchnorm": False,
+}
+"""The words that speak of hardware, with the values that say nothing. A backend reads them."""
+
+
+def refuse_unknown(unknown: Mapping[str, Any], known: Iterable[str]) -> None:
+    """Refuse arguments that Trainer does not have.
+
+    Raises:
+        TypeError: there is one; the message names the closest.
+    """
+    for name in unknown:
+        if name in REMOVED:
+            raise TypeError(f"Trainer no longer takes {name}. Use {REMOVED[name]}.")
+        raise TypeError(
+            f"Trainer takes Lightning's arguments. Received {name}={unknown[name]!r}, which is "
+            f"none of them.{suggestion(name, known)}"
+        )
+
+
+def refuse_unserved(given: Mapping[str, Any]) -> None:
+    """Refuse arguments that this version would have to ignore.
+
+    Raises:
+        ValueError: there is one.
+    """
+    for name, accepted in NOT_YET.items():
+        value = given[name]
+        accepted = accepted if isinstance(accepted, tuple) else (accepted,)
+        if not any(value is one or value == one for one in accepted):
+            raise ValueError(
+                f"This version does not serve {name} yet. Received {name}={value!r}. Leave it out; "
+                "docs/known-limits.md lists what to do instead."
+            )
+
+
+def hardware_words(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the hardware words that were given, ``gpus`` among them under its newer names."""
+    words = {name: given[name] for name, silent in HARDWARE.items() if given[name] != silent}
+    return words | gpus_as_words(given["gpus"], words)
+
+
+def gpus_as_words(gpus: Any, words: Mapping[str, Any]) -> dict[str, Any]:
+    """Read Lightning 1.0's ``gpus`` as ``accelerator`` and ``devices``.
+
+    >>> gpus_as_words("0", {}), gpus_as_words(2, {})
+    ({'accelerator': 'gpu', 'devices': [0]}, {'accelerator': 'gpu', 'devices': 2})
+    >>> gpus_as_words(None, {}), gpus_as_words(0, {})
+    ({}, {'accelerator': 'cpu'})
+
+    Raises:
+        TypeError: it is no number, list of indices, or string of them.
+        ValueError: it contradicts the words that took its place.
+    """
+    if gpus is None:
+        return {}
+    for word in ("accelerator", "devices"):
+        if word in words:
+            raise ValueError(
+                f"gpus is the older spelling of accelerator and devices. Received gpus={gpus!r} "
+                f"and {word}={words[word]!r}. Give accelerator='gpu' and devices alone."
+            )
+    if isinstance(gpus, str):
+        try:
+            indices = [int(part) for part in gpus.split(",") if part.strip()]
+        except ValueError:
+            indices = []
+        gpus = -1 if indices == [-1] else indices or gpus
+    if gpus == 0 and not isinstance(gpus, bool):
+        return {"accelerator": "cpu"}
+    if isinstance(gpus, bool) or not isinstance(gpus, int | list | tuple):
+        raise TypeError(
+            "gpus is a number of GPUs, a list of their indices, or a string like '0,1'. "
+            f"Received gpus={gpus!r}. Prefer accelerator='gpu' and devices."
+        )
+    return {"accelerator": "gpu", "devices": list(gpus) if isinstance(gpus, tuple) else gpus}
+
+
+def fast_dev_run_limits(fast_dev_run: bool | int) -> dict[str, Any]:
+    """Return the limits of a run that only tries the code out on a few batches.
+
+    Raises:
+        ValueError: the number of batches is negative.
+    """
+    if fast_dev_run < 0:
+        raise ValueError(
+            f"fast_dev_run is a number of batches. Received fast_dev_run={fast_dev_run}."
+        )
+    batches = int(fast_dev_run)
+    limits: dict[str, Any] = {
+        f"limit_{word}_batches": batches for word in ("train", "val", "test", "predict")
+    }
+    return limits | {
+        "max_epochs": 1,
+        "max_steps": batches,
+        "num_sanity_val_steps": 0,
+        "val_check_interval": 1.0,
+        "check_val_every_n_epoch": 1,
+    }
+
+
+def choose_ports(
+    *,
+    backend: Backend | str | None,
+    world: World | None,
+    feed: Feed | str | None,
+    store: Store | None,
+    words: Mapping[str, Any],
+) -> Ports:
+    """Choose the four ports: what was passed ready-made, else what is installed, else a default.
+
+    The backend called ``torch`` (of lt-accel) is taken where it is installed; one by another name
+    only where it is named. It reads the hardware words, and answers with a world too.
+
+    Raises:
+        LookupError: a word or a name needs a package that is not installed.
+        ValueError: hardware words beside a ready-made backend.
+    """
+    reasons: dict[str, str] = {}
+    chosen: Any = backend
+    if backend is None and not words and "torch" not in announced("lt.backends"):
+        chosen = DuckBackend()
+        reasons["backend"] = "duck-typed: lt-accel is not installed"
+    elif backend is None or isinstance(backend, str):
+        name = backend or "torch"
+        asked = [f"{word}={value!r}" for word, value in words.items()] or [f"backend={name!r}"]
+        select = require("lt.backends", name, wanted_by=f"Trainer({', '.join(asked)})")
+        selection = select(**words)
+        chosen, world = selection.backend, world or selection.world
+        reasons |= selection.reasons
+    elif words:
+        raise ValueError(
+            "A ready-made backend knows its hardware. Received backend="
+            f"{type(backend).__name__} and {', '.join(words)}. Drop one of them."
+        )
+    ports = Ports(
+        backend=chosen,
+        world=world or OneProcess(),
+        feed=_choose_feed(feed),
+        store=store or NoStore(),
+        reasons=reasons,
+    )
+    _check_ports(ports)
+    return ports
+
+
+def _choose_feed(feed: Feed | str | None) -> Any:
+    if isinstance(feed, str):
+        return require("lt.feeds", feed, wanted_by=f"Trainer(feed={feed!r})")()
+    return feed or (find("lt.feeds", "torch") or IterableFeed)()
+
+
+def _check_ports(ports: Ports) -> None:
+    for name, port in (("backend", Backend), ("world", World), ("feed", Feed), ("store", Store)):
+        if not isinstance(getattr(ports, name), port):
+            given = getattr(ports, name)
+            members = [m for m in vars(port) if not m.startswith("_")]
+            lacks = [m for m in members if not hasattr(given, m)]
+            raise TypeError(
+                f"{name} must satisfy the port {port.__name__}. Received {type(given).__name__}, "
+                f"which lacks {', '.join(lacks)}. See lt_loop.ports."
+            )
+
+
+def choose_callbacks(
+    *,
+    callbacks: Any,
+    logger: Any,
+    enable_progress_bar: bool | None,
+    root: Path,
+) -> tuple[Callback, ...]:
+    """Put the callbacks of a run together: the user's, then loggers, then the progress bar.
+
+    ``logger`` and ``enable_progress_bar`` are spellings of ``callbacks=[...]``: None takes the
+    default of lt-callbacks where it is installed, True insists on it.
+
+    Raises:
+        LookupError: a default was insisted on and is not installed.
+        TypeError: something is no callback.
+    """
+    given = _listed(callbacks)
+    chosen = list(check_callbacks(given, argument="callbacks"))
+    if logger is None or logger is True:
+        chosen += _default("logger", insist=logger is True, argument="logger", save_dir=root)
+    elif logger is not False:
+        chosen += check_callbacks(_listed(logger), argument="logger")
+    roles = {callback.role for callback in chosen}
+    if enable_progress_bar is not False and "progress_bar" not in roles:
+        chosen += _default(
+            "progress_bar", insist=bool(enable_progress_bar), argument="enable_progress_bar"
+        )
+    if enable_progress_bar is False and "progress_bar" in roles:
+        raise ValueError(
+            "enable_progress_bar=False means no progress bar. Received one in callbacks. "
+            "Drop one of them."
+        )
+    return tuple(chosen)
+
+
+def _default(name: str, *, insist: bool, argument: str, **words: Any) -> list[Callback]:
+    wanted_by = f"Trainer({argument}=True)"
+    factory = (
+        require("lt.callbacks", name, wanted_by=wanted_by) if insist else find("lt.callbacks", name)
+    )
+    made = factory(**words) if factory else None
+    if made is None and insist:
+        raise LookupError(
+            f"{wanted_by} needs a library for it. Received an lt-callbacks without its extras. "
+            "Install lt-callbacks[tqdm,tensorboard]."
+        )
+    return [] if made is None else [made]
+
+
+def _listed(given: Any) -> list[Any]:
+    if given is None:
+        return []
+    return list(given) if isinstance(given, list | tuple | set) else [given]
+
+
+def limits_from(given: Mapping[str, Any]) -> Limits:
+    """Make limits of Trainer's arguments; None means the default."""
+    names = [field.name for field in fields(Limits) if field.init]
+    words = {name: given[name] for name in names if given[name] is not None}
+    if given["fast_dev_run"]:
+        words |= fast_dev_run_limits(given["fast_dev_run"])
+    return Limits(**words)

@@ -1,0 +1,109 @@
+"""The evaluation loop: validate, test, predict, and the sanity check before training."""
+
+from collections.abc import Generator, Iterator
+from itertools import islice
+from typing import Any
+
+from lt_loop.hooks import Bound
+from lt_loop.logbook import Page
+from lt_loop.modes import enter_evaluation_mode
+from lt_loop.run import Run, Stage
+from lt_loop.sources import Source
+from lt_loop.steps import bind_place, bind_step
+
+Tables = list[dict[str, float]]
+
+HOOK_WORDS = {"validate": "validation", "test": "test", "predict": "predict"}
+
+
+def evaluate(run: Run, sources: list[Source]) -> Tables:
+    """Run a validation or test loop and return its metrics, one table for each loader."""
+    loop = predictions(run, sources)
+    while True:
+        try:
+            next(loop)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
+
+
+def predictions(run: Run, sources: list[Source]) -> Generator[Any, None, Tables]:
+    """Yield the loader's index and what the step returns, batch by batch; return the metrics.
+
+    Inside, the program is in evaluation mode; afterwards each submodule is as it was, also when
+    the loop is left early.
+    """
+    loop = run.ports.backend.wrap_step(_evaluation, "evaluate")
+    leave_evaluation_mode = enter_evaluation_mode(run.program, HOOK_WORDS[sources[0].stage])
+    outer_page, page = run.logbook.page, Page()
+    run.logbook.page = page
+    try:
+        return (yield from loop(run, sources, page))
+    finally:
+        run.logbook.page = outer_page
+        leave_evaluation_mode()
+
+
+def sanity_check(run: Run, sources: list[Source]) -> None:
+    """Try out the validation code on a few batches; what it logs is thrown away."""
+    outer: Stage = run.stage
+    run.stage = "sanity_check"
+    run.call("on_sanity_check_start")
+    with run.logbook.on_trial():
+        run.ports.backend.wrap_step(evaluate, "sanity_check")(run, sources)
+    run.call("on_sanity_check_end")
+    run.stage = outer
+
+
+def _evaluation(run: Run, sources: list[Source], page: Page) -> Generator[Any, None, Tables]:
+    stage = sources[0].stage
+    word = HOOK_WORDS[stage]
+    wanted = run.hooks.get(f"{word}_epoch_end", ())
+    kept: list[list[Any]] = []
+    run.call(f"on_{word}_start")
+    run.call(f"on_{word}_epoch_start")
+    step = bind_step(run, stage, loaders=len(sources))
+    for index, source in enumerate(sources):
+        page.enter("evaluation_step", index if len(sources) > 1 else None)
+        outputs: list[Any] = []
+        for output in _batches(run, source, index, step, page):
+            if wanted:
+                outputs.append(output)
+            yield index, output
+        kept.append(outputs)
+    page.enter("epoch")
+    run.logbook.settle(page)
+    for hook in wanted:
+        hook(kept if len(sources) > 1 else kept[0])
+    run.call(f"on_{word}_epoch_end")
+    tables = run.logbook.end_epoch(page, epoch=run.progress.epoch, step=run.step_index)
+    run.call(f"on_{word}_end")
+    return tables
+
+
+def _batches(run: Run, source: Source, index: int, step: Any, page: Page) -> Iterator[Any]:
+    """Yield the outputs of one loader's batches."""
+    word = HOOK_WORDS[source.stage]
+    starts: Bound = run.hooks[f"on_{word}_batch_start"]
+    ends: Bound = run.hooks[f"on_{word}_batch_end"]
+    place = bind_place(run, dataloader_idx=index)
+    batches = source.epoch(run.progress.epoch)
+    if run.stage == "sanity_check" and run.limits.num_sanity_val_steps >= 0:
+        batches = islice(batches, run.limits.num_sanity_val_steps)
+    batch_idx = -1
+    for batch_idx, batch in enumerate(batches):
+        if run.interrupted:
+            raise KeyboardInterrupt
+        batch = place(batch)
+        page.batch, page.batch_size = batch, None
+        for hook in starts:
+            hook(batch, batch_idx, index)
+        output = step(batch, batch_idx, index)
+        for hook in ends:
+            hook(output, batch, batch_idx, index)
+        run.logbook.end_step(page, epoch=run.progress.epoch, step=batch_idx)
+        yield output
+    if batch_idx < 0:
+        raise ValueError(
+            f"A {source.stage} loader must yield batches. Received a {source.kind} that yielded "
+            "none. An iterator that was used up yields none; pass an object that can be read anew."
+        )

@@ -1,0 +1,246 @@
+"""The logbook: what ``log`` was told, kept where it was computed until somebody wants numbers.
+
+A value logged in a step costs one dictionary look-up. Values that are no floats yet (tensors on a
+GPU, say) stay on their device and become numbers together, by ``Backend.read``: every
+``log_every_n_steps`` optimizer steps, at the end of an epoch, or when a progress bar draws itself.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Literal
+
+from lt_loop.batches import batch_size_of
+from lt_loop.entries import Entry, Flags, Scalar, definite
+from lt_loop.hooks import Bound
+from lt_loop.ports import Backend, World
+
+Place = Literal["training_step", "evaluation_step", "epoch"]
+
+
+class Page:
+    """The entries of one loop: training, or one evaluation.
+
+    The engine says where the program is (:meth:`enter`) and which batch it has (``batch``).
+    """
+
+    def __init__(self) -> None:
+        """Open an empty page."""
+        self.entries: dict[str, Entry] = {}
+        self.loaders: dict[str, int | None] = {}
+        self.batch: Any = None
+        self.batch_size: float | None = None
+        self.restored: dict[str, Any] = {}
+        self._known: dict[tuple[Place, int | None], dict[Any, Entry]] = {}
+        self.enter("epoch")
+
+    def enter(self, place: Place, dataloader_idx: int | None = None) -> None:
+        """Say where ``log`` is called from next; its defaults depend on it."""
+        self._place, self._dataloader_idx = place, dataloader_idx
+        self.known = self._known.setdefault((place, dataloader_idx), {})
+        self.batch = self.batch_size = None
+
+    def entry(self, key: Any, value: Any) -> Entry:
+        """Return the entry for a call of ``log`` not seen before in this place.
+
+        Raises:
+            TypeError: the name is no string or the value no number.
+            ValueError: the flags contradict each other or an earlier call.
+        """
+        flags = definite(
+            key,
+            training_step=self._place == "training_step",
+            in_step=self._place != "epoch",
+            dataloader_idx=self._dataloader_idx,
+        )
+        if isinstance(value, str) or not hasattr(value, "__float__"):
+            raise TypeError(
+                "A logged value is a number or a tensor with one element. "
+                f"Received log({key[0]!r}, {value!r}) of type {type(value).__name__}."
+            )
+        entry = self.entries.get(flags.name)
+        if entry is None:
+            entry = self.entries[flags.name] = Entry(flags)
+            self.loaders[flags.name] = self._dataloader_idx
+            if partial := self.restored.pop(flags.name, None):
+                entry.load_state_dict(partial)
+        elif entry.flags != flags:
+            raise ValueError(_contradiction(entry.flags, flags))
+        self.known[key] = entry
+        return entry
+
+    def weight(self) -> float:
+        """Return the size of the batch under way, 1 where there is none."""
+        if self.batch_size is None:
+            self.batch_size = 1 if self.batch is None else batch_size_of(self.batch)
+        return self.batch_size
+
+    def reset(self) -> None:
+        """Begin a new epoch."""
+        for entry in self.entries.values():
+            entry.reset()
+        self.restored.clear()
+
+
+class Logbook:
+    """All that was logged in one run, and the tables others read.
+
+    Attributes:
+        page: where ``log`` writes now, or None where a value has no place.
+    """
+
+    def __init__(self, backend: Backend, world: World, on_log: Bound) -> None:
+        """Make an empty logbook that hands numbers to the loggers' ``on_log``."""
+        self.page: Page | None = None
+        self.training = Page()
+        self._backend, self._world, self._on_log = backend, world, on_log
+        self._callback: dict[str, Scalar] = {}
+        self._logged: dict[str, Scalar] = {}
+        self._bar: dict[str, Scalar] = {}
+
+    def log(self, name: str, value: Any, batch_size: int | None, flags: tuple[Any, ...]) -> None:
+        """Take in one value; ``flags`` are those of ``log`` in the order of its arguments."""
+        page = self.page
+        if page is None:
+            return
+        key = (name, *flags)
+        entry = page.known.get(key) or page.entry(key, value)
+        if type(value) is int:
+            value = float(value)
+        weight = 1.0
+        if entry.weighted:
+            weight = page.weight() if batch_size is None else batch_size
+        entry.add(value, weight, self._backend)
+
+    def end_step(self, page: Page, *, epoch: int, step: int) -> None:
+        """Hand the values logged since the last time to the loggers, as those of this step."""
+        if not self._on_log:
+            return
+        fresh = [e for e in page.entries.values() if e.fresh and e.flags.on_step]
+        self._send(self._publish(fresh, self._last(fresh), on_step=True), epoch, step)
+        for entry in fresh:
+            entry.fresh = False
+
+    def settle(self, page: Page) -> tuple[list[Entry], list[Scalar]]:
+        """Reduce a page's epoch values and write them into ``callback_metrics``."""
+        entries = [entry for entry in page.entries.values() if entry.flags.on_epoch]
+        values = [Scalar(entry.result(self._backend, self._world)) for entry in entries]
+        self._publish(entries, values, on_step=False)
+        return entries, values
+
+    def end_epoch(self, page: Page, *, epoch: int, step: int) -> list[dict[str, float]]:
+        """Reduce a page's epoch values and hand them to the loggers.
+
+        Returns:
+            One table for each dataloader that was named by ``enter``; values logged outside any
+            of them stand in every table.
+        """
+        entries, values = self.settle(page)
+        self._send(self._publish(entries, values, on_step=False), epoch, step)
+        indices: list[int | None] = [*sorted({i for i in page.loaders.values() if i is not None})]
+        indices = indices or [None]
+        tables: list[dict[str, float]] = [{} for _ in indices]
+        for entry, value in zip(entries, values, strict=True):
+            loader = page.loaders[entry.flags.name]
+            for index, table in zip(indices, tables, strict=True):
+                if loader in (index, None):
+                    for name in (entry.flags.name, entry.flags.spelled(on_step=False)):
+                        table[name] = float(value)
+        return tables
+
+    @contextmanager
+    def on_trial(self) -> Iterator[None]:
+        """Keep what is logged inside from the loggers and the tables."""
+        on_log, self._on_log = self._on_log, ()
+        tables = self._callback, self._logged, self._bar
+        self._callback, self._logged, self._bar = {}, {}, {}
+        try:
+            yield
+        finally:
+            self._on_log = on_log
+            self._callback, self._logged, self._bar = tables
+
+    def _last(self, entries: Iterable[Entry]) -> list[Scalar]:
+        return [Scalar(number) for number in self._backend.read([e.last for e in entries])]
+
+    def _publish(
+        self, entries: Iterable[Entry], values: Iterable[Scalar], *, on_step: bool
+    ) -> dict[str, float]:
+        """Write values into the tables; return those meant for the loggers."""
+        logged: dict[str, float] = {}
+        for entry, value in zip(entries, values, strict=True):
+            flags, name = entry.flags, entry.flags.spelled(on_step=on_step)
+            self._callback[flags.name] = self._callback[name] = value
+            if flags.prog_bar:
+                self._bar[name] = value
+            if flags.logger:
+                self._logged[name] = value
+                logged[name] = float(value)
+        return logged
+
+    def _send(self, metrics: dict[str, float], epoch: int, step: int) -> None:
+        if metrics:
+            for on_log in self._on_log:
+                on_log({**metrics, "epoch": epoch}, step)
+
+    def send(self, metrics: Mapping[str, float], *, epoch: int, step: int) -> None:
+        """Hand ready numbers to the loggers."""
+        self._logged.update({name: Scalar(value) for name, value in metrics.items()})
+        self._send(dict(metrics), epoch, step)
+
+    def _catch_up(self) -> None:
+        entries = [
+            entry
+            for entry in self.training.entries.values()
+            if entry.flags.on_step and entry.last is not None
+        ]
+        self._publish(entries, self._last(entries), on_step=True)
+
+    @property
+    def published(self) -> dict[str, float]:
+        """All values by name that are numbers already. Reading waits for nothing."""
+        return {name: float(value) for name, value in self._callback.items()}
+
+    @property
+    def callback_metrics(self) -> dict[str, Scalar]:
+        """All values by name, the newest of each. Reading waits for the device."""
+        self._catch_up()
+        return dict(self._callback)
+
+    @property
+    def logged_metrics(self) -> dict[str, Scalar]:
+        """The values that went, or would go, to loggers."""
+        self._catch_up()
+        return dict(self._logged)
+
+    @property
+    def progress_bar_metrics(self) -> dict[str, Scalar]:
+        """The values logged with ``prog_bar=True``. Reading waits for the device."""
+        self._catch_up()
+        return dict(self._bar)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the partial sums of the training epoch under way, and the newest values."""
+        entries = self.training.entries.items()
+        return {
+            "epoch_sums": {
+                name: entry.state_dict(self._backend)
+                for name, entry in entries
+                if entry.flags.on_epoch
+            },
+            "callback_metrics": {name: float(value) for name, value in self._callback.items()},
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Put them back; a partial sum waits for its name to be logged again."""
+        self.training.restored = dict(state["epoch_sums"])
+        self._callback = {name: Scalar(v) for name, v in state["callback_metrics"].items()}
+
+
+def _contradiction(first: Flags, second: Flags) -> str:
+    fields = [f for f in Flags._fields if getattr(first, f) != getattr(second, f)]
+    before = ", ".join(f"{f}={getattr(first, f)!r}" for f in fields)
+    after = ", ".join(f"{f}={getattr(second, f)!r}" for f in fields)
+    return (
+        "In one loop a name is logged with the same flags everywhere. Received "
+        f"log({first.name!r}) with {before}, then with {after}. Use two names."
+    )

@@ -1,0 +1,243 @@
+"""The ports: everything the engine asks of the outside world, as typed protocols.
+
+A package satisfies a port structurally, without importing this one, and announces itself by an
+entry point (see :mod:`lt_loop.discovery`). Each port has a default in :mod:`lt_loop.solo`, so the
+engine never asks whether a port is there.
+
+============  =================================================  =====================
+port          question it answers                                entry-point group
+============  =================================================  =====================
+``Backend``   where are numbers computed, in what precision?     ``lt.backends``
+``World``     with which other processes?                        with the backend
+``Feed``      what comes next, and where were we?                ``lt.feeds``
+``Store``     what survives?                                     ``lt.stores``
+============  =================================================  =====================
+
+``Program`` is the fifth protocol: what the user wrote.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
+
+T = TypeVar("T")
+Fn = TypeVar("Fn", bound=Callable[..., Any])
+
+Phase = Literal["train", "validate", "test", "predict", "evaluate", "sanity_check"]
+"""What a function is wrapped for: one of four kinds of step, a whole evaluation loop with the hooks
+around its steps (``"evaluate"``), or the trial of the validation code before training."""
+
+Reduction = Literal["mean", "sum", "min", "max"]
+
+
+@runtime_checkable
+class Program(Protocol):
+    """What the user wrote: any object with these two methods can be fitted.
+
+    Every other step and hook (``validation_step``, ``on_train_start``, ``train_dataloader``, ...;
+    the table is :data:`lt_loop.hooks.HOOKS`) is optional and is looked up once, when a run is
+    planned. If the class has an attribute ``trainer``, the engine sets it before the run, so that
+    the program can call ``self.trainer.log(name, value)``.
+    """
+
+    def training_step(self, batch: Any, batch_idx: int, /) -> Any:
+        """Compute the loss of one batch.
+
+        Returns:
+            The loss (a scalar the backend can differentiate), a dict that holds it under
+            ``"loss"``, or None to skip this batch.
+        """
+
+    def configure_optimizers(self) -> Any:
+        """Return the optimizer, or one of the forms that :mod:`lt_loop.optimizers` reads."""
+
+
+@runtime_checkable
+class Backend(Protocol):
+    """Where numbers are computed: device, precision, gradients.
+
+    The engine calls :meth:`setup` once after the launch, wraps each step function once, and then
+    calls the small methods in the step. None of them may wait for the device, except
+    :meth:`read`, :meth:`capture` and :meth:`restore`.
+    """
+
+    def setup(self, program: Any, optimizers: Sequence[Any]) -> Sequence[Any]:
+        """Move, convert and wrap the program; return the optimizers to step, in the same order.
+
+        Called with no optimizers where nothing is trained (validate, test, predict).
+
+        Raises:
+            ValueError: an optimizer holds none of the program's parameters.
+        """
+
+    def wrap_step(self, fn: Fn, phase: Phase) -> Fn:
+        """Bake into ``fn`` what each call needs, once: autocast, a parallel forward.
+
+        For ``"evaluate"``, ``fn`` is a whole evaluation loop, a generator function; nothing inside
+        it tracks gradients. For ``"sanity_check"``, ``fn`` is a function after which the random
+        generators stand where they stood before. Returns ``fn`` where there is nothing to add.
+        """
+
+    def place(self, batch: Any) -> Any:
+        """Return the batch where the program computes, without waiting for the copy."""
+
+    def zero_grad(self, optimizer: Any) -> None:
+        """Drop the gradients of the optimizer's parameters."""
+
+    def backward(self, loss: Any, *, sync: bool) -> None:
+        """Add the gradients of ``loss`` to the parameters.
+
+        Args:
+            loss: a scalar, already divided by the size of the accumulation window.
+            sync: False inside an accumulation window, where ranks need not agree yet.
+
+        Raises:
+            ValueError: the loss is no scalar or has no gradient.
+        """
+
+    def clip(self, optimizer: Any, value: float, algorithm: Literal["norm", "value"]) -> Any:
+        """Clip the gradients in place, in their true scale; return the total norm before.
+
+        For ``"value"`` there is no norm to return: None.
+        """
+
+    def step(self, optimizer: Any, closure: Callable[[], Any] | None) -> bool:
+        """Step the optimizer. False when a loss scaler found an overflow and skipped the step.
+
+        Args:
+            optimizer: one of those :meth:`setup` returned.
+            closure: for optimizers that evaluate the loss again, else None.
+        """
+
+    def read(self, values: Sequence[Any]) -> list[float]:
+        """Turn logged values into numbers, in one transfer: the one place that waits."""
+
+    def capture(self) -> dict[str, Any]:
+        """Return a snapshot of program, optimizers, scaler and random generators of this rank.
+
+        Later steps must not change what was returned.
+        """
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Put back what :meth:`capture` returned; going on from it gives the same bits."""
+
+
+@runtime_checkable
+class World(Protocol):
+    """With which other processes: this process's place among them, and how they talk."""
+
+    @property
+    def rank(self) -> int:
+        """This process among all, from 0."""
+
+    @property
+    def world_size(self) -> int:
+        """How many processes there are."""
+
+    @property
+    def local_rank(self) -> int:
+        """This process among those of its machine, from 0."""
+
+    def launch(self, main: Callable[[], T]) -> T:
+        """Run ``main`` in every process and return this process's result."""
+
+    def reduce(self, values: Sequence[float], op: Reduction) -> list[float]:
+        """Combine each value over all ranks; every rank gets the result."""
+
+    def broadcast(self, obj: T, src: int = 0) -> T:
+        """Return the object of rank ``src`` on every rank."""
+
+    def gather(self, obj: T) -> list[T]:
+        """Return the objects of all ranks, in their order, on every rank."""
+
+    def barrier(self) -> None:
+        """Wait until every rank is here."""
+
+
+class Stream(Protocol):
+    """One loader, opened for one phase of a run and read epoch after epoch."""
+
+    @property
+    def length(self) -> int | None:
+        """Batches in one epoch, or None where that is not known beforehand."""
+
+    @property
+    def once(self) -> bool:
+        """True where the loader can be read a single time, as a generator can."""
+
+    def epoch(self, index: int) -> Iterator[Any]:
+        """Yield the batches of epoch ``index``, from its start or from the restored position.
+
+        Raises:
+            ValueError: the loader can't be read a second time.
+        """
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the position: at least ``epoch`` and ``batch``, the batches handed out of it."""
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a position that :meth:`state_dict` returned."""
+
+    def close(self) -> None:
+        """Let go of workers and files. Called once, also after a failure."""
+
+
+@runtime_checkable
+class Feed(Protocol):
+    """What comes next, and where were we: turns a loader into a :class:`Stream`."""
+
+    def open(self, loader: Any, *, phase: Phase, world: World) -> Stream:
+        """Open a loader for one phase, on this rank.
+
+        Raises:
+            TypeError: the loader is not something that yields batches.
+        """
+
+
+@runtime_checkable
+class Store(Protocol):
+    """What survives: named states, saved whole or not at all."""
+
+    def save(
+        self, state: Mapping[str, Any], name: str, *, metrics: Mapping[str, float] | None = None
+    ) -> None:
+        """Save a state under a name. When it returns, the state survives a crash."""
+
+    def load(self, name: str) -> Mapping[str, Any]:
+        """Return a saved state.
+
+        Raises:
+            LookupError: there is no whole state of that name.
+        """
+
+    def list(self) -> Iterable[str]:
+        """Name the whole states, oldest first."""
+
+    def remove(self, name: str) -> None:
+        """Forget a state."""
+
+
+class Selection(Protocol):
+    """What a backend package's ``select`` makes of the words that speak of hardware."""
+
+    @property
+    def backend(self) -> Backend:
+        """The backend chosen."""
+
+    @property
+    def world(self) -> World:
+        """The world chosen."""
+
+    @property
+    def reasons(self) -> Mapping[str, str]:
+        """Each automatic choice with its reason: ``{"device": "cpu: no GPU visible"}``."""
+
+
+class Select(Protocol):
+    """The object behind an entry point of the group ``lt.backends``.
+
+    It receives every hardware word the user gave to ``Trainer`` and may refuse any of them with a
+    ValueError or TypeError that says what is possible on this machine.
+    """
+
+    def __call__(self, **words: Any) -> Selection:
+        """Choose a backend and a world; words that were not given are absent."""

@@ -1,0 +1,202 @@
+"""Run: the state of one call of fit, validate, test or predict. Only the engine writes it."""
+
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from lt_loop.hooks import HOOKS, Bound, bind, overridden
+from lt_loop.limits import Limits
+from lt_loop.logbook import Logbook
+from lt_loop.optimizers import Schedule
+from lt_loop.ports import Backend, Feed, Store, World
+from lt_loop.progress import Progress
+from lt_loop.sources import LoaderStage, Source, Sources
+
+if TYPE_CHECKING:
+    from lt_loop.callback import Callback
+    from lt_loop.trainer import Trainer
+
+Function = Literal["fit", "validate", "test", "predict"]
+Stage = Literal["train", "sanity_check", "validate", "test", "predict"]
+
+FORMAT = 1
+"""Version of the state that :meth:`Run.capture` returns."""
+
+log = logging.getLogger("lt_loop")
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """The four ports of a run, and why they were chosen."""
+
+    backend: Backend
+    world: World
+    feed: Feed
+    store: Store
+    reasons: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """How a run ended.
+
+    Attributes:
+        reason: a sentence: ``"max_epochs=3 reached"``.
+        progress: how far it came.
+        metrics: the last value of everything that was logged.
+    """
+
+    reason: str
+    progress: Progress
+    metrics: Mapping[str, float]
+
+
+class Run:
+    """One call of fit, validate, test or predict.
+
+    Callbacks and modules reach it through the trainer's properties and ask; they never write.
+    """
+
+    def __init__(  # noqa: PLR0913 - the parts of a run
+        self,
+        fn: Function,
+        *,
+        trainer: "Trainer",
+        program: Any,
+        sources: Sources,
+        callbacks: "tuple[Callback, ...]",
+        limits: Limits,
+        ports: Ports,
+    ) -> None:
+        """Bind the hooks: from here on it is known who listens to what."""
+        self.fn = fn
+        self.trainer, self.program, self.sources = trainer, program, sources
+        self.callbacks, self.limits, self.ports = callbacks, limits, ports
+        self.hooks: dict[str, Bound] = {
+            name: bind(name, trainer=trainer, program=program, callbacks=callbacks)
+            for name in HOOKS
+        }
+        on_log = self.hooks["on_log"] if ports.world.rank == 0 else ()
+        self.logbook = Logbook(ports.backend, ports.world, on_log)
+        self.progress = Progress()
+        self.stage: Stage = "train" if fn == "fit" else fn
+        self.optimizers: list[Any] = []
+        self.schedules: list[Schedule] = []
+        self.at_safe_point = False
+        self.interrupted = False
+        self.verbose = False
+        self.resume: Mapping[str, Any] | None = None
+        self.result: RunResult | None = None
+        self.stop_request: str | None = None
+        self._deadline: float | None = None
+
+    def call(self, name: str, *arguments: Any) -> None:
+        """Call every implementation of a hook."""
+        for hook in self.hooks[name]:
+            hook(*arguments)
+
+    def open(self, stage: LoaderStage) -> list[Source]:
+        """Return the opened loaders of a stage; none where its limit is 0."""
+        ports = self.ports
+        return self.sources.open(stage, feed=ports.feed, world=ports.world, limits=self.limits)
+
+    def validation(self) -> list[Source]:
+        """Return the loaders that a fit validates with; none where nobody validates."""
+        if overridden(self.program, "validation_step") is None:
+            return []
+        return self.open("validate") if self.sources.has("validate") else []
+
+    @property
+    def step_index(self) -> int:
+        """The index of the last optimizer step, from 0: what loggers call the step."""
+        return max(0, self.progress.steps - 1)
+
+    def start_clock(self) -> None:
+        """Begin to count ``max_time``."""
+        if self.limits.max_seconds is not None:
+            self._deadline = time.monotonic() + self.limits.max_seconds
+
+    def reason_to_stop(self, *, epoch_ended: bool) -> str | None:
+        """Return why the run ends at this safe point, or None where it goes on.
+
+        Raises:
+            KeyboardInterrupt: Ctrl-C was pressed since the last one.
+        """
+        limits, progress = self.limits, self.progress
+        if self.interrupted:
+            raise KeyboardInterrupt
+        if limits.steps is not None and progress.steps >= limits.steps:
+            return f"max_steps={limits.steps} reached"
+        if epoch_ended and limits.epochs is not None and progress.epoch >= limits.epochs:
+            return f"max_epochs={limits.epochs} reached"
+        if self._deadline is not None and time.monotonic() >= self._deadline:
+            return f"max_time of {limits.max_seconds:g} seconds reached"
+        if self.stop_request is not None and self._may_stop_early():
+            return self.stop_request
+        return None
+
+    def _may_stop_early(self) -> bool:
+        limits, progress = self.limits, self.progress
+        return progress.epoch >= (limits.min_epochs or 0) and progress.steps >= (
+            limits.min_steps or 0
+        )
+
+    def finish(self, reason: str) -> None:
+        """Write down how the run ended."""
+        self.result = RunResult(reason, self.progress, self.logbook.published)
+        log.info("%s ended: %s", self.fn, reason)
+
+    def capture(self) -> dict[str, Any]:
+        """Return everything that must survive, as of the last safe point.
+
+        Raises:
+            RuntimeError: a step is under way.
+        """
+        if not self.at_safe_point:
+            raise RuntimeError(
+                "A run's state is whole at its safe points only: between optimizer steps. Received "
+                "a request to capture it within one. Ask in on_train_batch_end, at the end of an "
+                "epoch, or in the loop over trainer.steps(...)."
+            )
+        state = {
+            "format": FORMAT,
+            "progress": self.progress.state_dict(),
+            "backend": self.ports.backend.capture(),
+            "schedules": [schedule.scheduler.state_dict() for schedule in self.schedules],
+            "feed": self.sources.state_dict(),
+            "logbook": self.logbook.state_dict(),
+            "callbacks": {c.state_key: s for c in self.callbacks if (s := c.state_dict())},
+            "limits": {"accumulate_grad_batches": self.limits.accumulate_grad_batches},
+        }
+        self.call("on_save_checkpoint", state)
+        return state
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from a captured state.
+
+        Raises:
+            ValueError: the state is of another format, or the run's limits are reached already.
+        """
+        if state.get("format") != FORMAT:
+            raise ValueError(
+                f"A state to resume from has format {FORMAT}. Received format "
+                f"{state.get('format')!r}. Pass what trainer.capture() or a store returned."
+            )
+        self.call("on_load_checkpoint", state)
+        self.progress.load_state_dict(state["progress"])
+        if reason := self.reason_to_stop(epoch_ended=True):
+            limit = reason.partition(" ")[0]
+            raise ValueError(
+                f"A resumed run must have something left to do. Received {limit} and a state of "
+                f"epoch {self.progress.epoch}, step {self.progress.steps}. Raise the limit."
+            )
+        self.ports.backend.restore(state["backend"])
+        for schedule, saved in zip(self.schedules, state["schedules"], strict=True):
+            schedule.scheduler.load_state_dict(saved)
+        self.sources.load_state_dict(state["feed"])
+        self.logbook.load_state_dict(state["logbook"])
+        for callback in self.callbacks:
+            if callback.state_key in state["callbacks"]:
+                callback.load_state_dict(state["callbacks"][callback.state_key])

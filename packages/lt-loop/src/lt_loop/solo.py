@@ -1,0 +1,230 @@
+"""The ports' defaults: one process, duck-typed numbers, any iterable, nothing that survives."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from typing import Any, Literal, NoReturn
+
+from lt_loop.ports import Fn, Phase, Reduction, Stream, T, World
+
+
+class DuckBackend:
+    """A Backend for anything that looks like torch: ``loss.backward()``, ``optimizer.step()``.
+
+    It moves and converts nothing. For devices and precision install lt-accel.
+    """
+
+    def __init__(self) -> None:
+        """Make a backend; :meth:`setup` gives it the program."""
+        self._program: Any = None
+        self._optimizers: Sequence[Any] = ()
+
+    def setup(self, program: Any, optimizers: Sequence[Any]) -> Sequence[Any]:
+        """Remember both for :meth:`capture`."""
+        self._program, self._optimizers = program, optimizers
+        return optimizers
+
+    def wrap_step(self, fn: Fn, phase: Phase) -> Fn:
+        """Return ``fn``: there is nothing to add."""
+        return fn
+
+    def place(self, batch: Any) -> Any:
+        """Return the batch as it is."""
+        return batch
+
+    def zero_grad(self, optimizer: Any) -> None:
+        """Call ``optimizer.zero_grad()``."""
+        optimizer.zero_grad()
+
+    def backward(self, loss: Any, *, sync: bool) -> None:
+        """Call ``loss.backward()``.
+
+        Raises:
+            TypeError: the loss has no such method.
+        """
+        if not hasattr(loss, "backward"):
+            raise TypeError(
+                f"The loss must have a method backward(). Received {type(loss).__name__}. Return a "
+                "tensor from training_step, or pass a Trainer(backend=...) for other numbers."
+            )
+        loss.backward()
+
+    def clip(self, optimizer: Any, value: float, algorithm: Literal["norm", "value"]) -> NoReturn:
+        """Refuse: without knowing the numbers there is nothing to clip.
+
+        Raises:
+            ValueError: always.
+        """
+        raise ValueError(
+            "Clipping gradients needs a backend that knows them. Received "
+            f"gradient_clip_val={value}, gradient_clip_algorithm={algorithm!r} for "
+            f"{type(optimizer).__name__}. Install lt-accel or pass Trainer(backend=...)."
+        )
+
+    def step(self, optimizer: Any, closure: Callable[[], Any] | None) -> bool:
+        """Call ``optimizer.step()``, with the closure if there is one."""
+        if closure is None:
+            optimizer.step()
+        else:
+            optimizer.step(closure)
+        return True
+
+    def read(self, values: Sequence[Any]) -> list[float]:
+        """Convert each value with ``float``."""
+        return [float(value) for value in values]
+
+    def capture(self) -> dict[str, Any]:
+        """Return the ``state_dict()`` of the program and of each optimizer, where they have one."""
+        return {
+            "program": _state_of(self._program),
+            "optimizers": [_state_of(optimizer) for optimizer in self._optimizers],
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Give the states back to ``load_state_dict()``, where there is one."""
+        owners = [self._program, *self._optimizers]
+        for owner, saved in zip(owners, [state["program"], *state["optimizers"]], strict=True):
+            if hasattr(owner, "load_state_dict"):
+                owner.load_state_dict(saved)
+
+
+class OneProcess:
+    """A World of one process."""
+
+    rank: int = 0
+    world_size: int = 1
+    local_rank: int = 0
+
+    def launch(self, main: Callable[[], T]) -> T:
+        """Call ``main`` here."""
+        return main()
+
+    def reduce(self, values: Sequence[float], op: Reduction) -> list[float]:
+        """Return the values: one rank has nothing to combine."""
+        return list(values)
+
+    def broadcast(self, obj: T, src: int = 0) -> T:
+        """Return the object."""
+        return obj
+
+    def gather(self, obj: T) -> list[T]:
+        """Return the object alone."""
+        return [obj]
+
+    def barrier(self) -> None:
+        """Do nothing: everybody is here."""
+
+
+class IterableFeed:
+    """A Feed for any iterable of batches, read anew in every epoch."""
+
+    def open(self, loader: Any, *, phase: Phase, world: World) -> Stream:
+        """Open an iterable.
+
+        Raises:
+            TypeError: it is not one, or yields samples rather than batches.
+            ValueError: there are other ranks to share with.
+        """
+        if isinstance(loader, type):
+            raise TypeError(
+                f"A {phase} loader must be an object. Received the class {loader.__name__}. "
+                f"Make an instance: {loader.__name__}(...)."
+            )
+        if not hasattr(loader, "__iter__") and hasattr(loader, "__getitem__"):
+            raise TypeError(
+                f"A {phase} loader must yield batches. Received {type(loader).__name__}, which "
+                "looks like a dataset: it has items but no __iter__. Wrap it in a DataLoader."
+            )
+        if isinstance(loader, str | bytes) or not hasattr(loader, "__iter__"):
+            raise TypeError(
+                f"A {phase} loader must be an iterable of batches. Received {loader!r}. "
+                "Pass a DataLoader or a list of batches."
+            )
+        if world.world_size > 1:
+            raise ValueError(
+                "Sharing data among processes needs a feed that can. "
+                f"Received world_size={world.world_size}. Pass a Trainer(feed=...) that can."
+            )
+        return CountedIterable(loader)
+
+
+class CountedIterable:
+    """A Stream over any iterable, which counts the batches it hands out."""
+
+    def __init__(self, loader: Iterable[Any]) -> None:
+        """Open the iterable without reading from it."""
+        self._loader = loader
+        self._epoch = 0
+        self._batch = 0
+        self._resumed = False
+        self.once: bool = iter(loader) is loader if hasattr(loader, "__next__") else False
+
+    @property
+    def length(self) -> int | None:
+        """``len()`` of the iterable, where it has one."""
+        return len(self._loader) if isinstance(self._loader, Sized) else None
+
+    def epoch(self, index: int) -> Iterator[Any]:
+        """Yield the batches of one epoch; a restored position is reached by reading up to it."""
+        skip = self._batch if self._resumed and index == self._epoch else 0
+        self._resumed = False
+        self._epoch, self._batch = index, 0
+        for batch in self._loader:
+            self._batch += 1
+            if self._batch > skip:
+                yield batch
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return epoch and batch."""
+        return {"epoch": self._epoch, "batch": self._batch}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on after that batch of that epoch."""
+        self._epoch, self._batch = state["epoch"], state["batch"]
+        self._resumed = True
+
+    def close(self) -> None:
+        """Do nothing: the iterable is the user's."""
+
+
+class NoStore:
+    """A Store that keeps nothing and says what to install."""
+
+    def save(
+        self, state: Mapping[str, Any], name: str, *, metrics: Mapping[str, float] | None = None
+    ) -> NoReturn:
+        """Refuse.
+
+        Raises:
+            LookupError: always.
+        """
+        raise _no_store(f"saving {name!r} ({len(state)} entries, metrics {metrics})")
+
+    def load(self, name: str) -> NoReturn:
+        """Refuse.
+
+        Raises:
+            LookupError: always.
+        """
+        raise _no_store(f"loading {name!r}")
+
+    def list(self) -> list[str]:
+        """Return no names."""
+        return []
+
+    def remove(self, name: str) -> NoReturn:
+        """Refuse.
+
+        Raises:
+            LookupError: always.
+        """
+        raise _no_store(f"removing {name!r}")
+
+
+def _no_store(request: str) -> LookupError:
+    return LookupError(
+        f"Checkpoints need a store, and this run has none. Received a request for {request}. "
+        "Pass Trainer(store=...), or a state from trainer.capture() as ckpt_path."
+    )
+
+
+def _state_of(owner: Any) -> Any:
+    return owner.state_dict() if hasattr(owner, "state_dict") else None

@@ -1,0 +1,424 @@
+"""Trainer: the one wide door. Its arguments are Lightning's; behind it stands the engine."""
+
+import logging
+from collections.abc import Callable, Generator, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from lt_loop import arguments
+from lt_loop.evaluate import Tables, evaluate, predictions
+from lt_loop.fit import fit
+from lt_loop.interrupt import stopping_at_safe_point
+from lt_loop.lifecycle import Lifecycle, unwrapped
+from lt_loop.limits import MaxTime
+from lt_loop.planning import check_program, check_sources, check_states, combined, own_callbacks
+from lt_loop.ports import Backend, Feed, Store, T, World
+from lt_loop.progress import Progress
+from lt_loop.run import Function, Run, RunResult
+from lt_loop.sources import WORDS, LoaderStage, Sources
+from lt_loop.view import RunView
+
+log = logging.getLogger("lt_loop")
+
+Checkpoint = str | Path | Mapping[str, Any]
+
+
+class Trainer(RunView):
+    """Runs a module: ``fit``, ``validate``, ``test``, ``predict``, and ``steps`` for your own loop.
+
+    Names and meanings are Lightning's; docs/lightning-parity.md lists them. Whatever can be known
+    to be wrong is refused here or when a run is planned, before anything runs.
+
+    Args:
+        accelerator: ``"cpu"``, ``"gpu"``, ``"mps"``, any torch device type, or ``"auto"``. This and
+            the other words that speak of hardware (strategy, devices, num_nodes, precision,
+            deterministic, benchmark, inference_mode, sync_batchnorm) are read by the backend.
+        strategy: how the model is spread over devices.
+        devices: how many devices, or which.
+        num_nodes: how many machines.
+        precision: ``32``, ``"bf16-mixed"``, ``"16-mixed"``, ``64``, ...
+        logger: a logger, a list of them, True for the default one, False for none.
+        callbacks: a callback or a list of them.
+        fast_dev_run: try the code out on this many batches (True: one) of everything.
+        max_epochs: see :class:`lt_loop.Limits`, like all limits that follow.
+        enable_progress_bar: True insists on one, False forbids it, None takes what is installed.
+        deterministic: whether only deterministic algorithms may be used.
+        default_root_dir: where logs go by default, the working directory.
+        gpus: Lightning 1.0's spelling of ``accelerator="gpu", devices=...``.
+        backend: a ready-made Backend, or the name of an installed one.
+        world: a ready-made World.
+        feed: a ready-made Feed, or the name of an installed one.
+        store: a ready-made Store.
+
+    Raises:
+        TypeError: an unknown argument (the closest is named), or a value of the wrong type.
+        ValueError: a value out of range, or two that contradict each other.
+        LookupError: an argument needs a package that is not installed; it is named.
+    """
+
+    def __init__(  # noqa: PLR0913 - the one wide signature of the house
+        self,
+        *,
+        accelerator: str = "auto",
+        strategy: Any = "auto",
+        devices: Any = "auto",
+        num_nodes: int = 1,
+        precision: Any = None,
+        logger: Any = None,
+        callbacks: Any = None,
+        fast_dev_run: bool | int = False,
+        max_epochs: int | None = None,
+        min_epochs: int | None = None,
+        max_steps: int = -1,
+        min_steps: int | None = None,
+        max_time: MaxTime | None = None,
+        limit_train_batches: int | float | None = None,
+        limit_val_batches: int | float | None = None,
+        limit_test_batches: int | float | None = None,
+        limit_predict_batches: int | float | None = None,
+        overfit_batches: int | float = 0.0,
+        val_check_interval: int | float | None = None,
+        check_val_every_n_epoch: int | None = 1,
+        num_sanity_val_steps: int | None = None,
+        log_every_n_steps: int | None = None,
+        enable_checkpointing: bool | None = None,
+        enable_progress_bar: bool | None = None,
+        enable_model_summary: bool | None = None,
+        accumulate_grad_batches: int = 1,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+        deterministic: bool | str | None = None,
+        benchmark: bool | None = None,
+        inference_mode: bool = True,
+        profiler: Any = None,
+        detect_anomaly: bool = False,
+        barebones: bool = False,
+        plugins: Any = None,
+        sync_batchnorm: bool = False,
+        reload_dataloaders_every_n_epochs: int = 0,
+        use_distributed_sampler: bool = True,
+        enable_autolog_hparams: bool = True,
+        default_root_dir: str | Path | None = None,
+        model_registry: str | None = None,
+        gpus: Any = None,
+        backend: Backend | str | None = None,
+        world: World | None = None,
+        feed: Feed | str | None = None,
+        store: Store | None = None,
+        **unknown: Any,
+    ) -> None:
+        """Turn the arguments into limits, ports and callbacks; keep nothing else."""
+        given = {k: v for k, v in locals().items() if k not in ("self", "unknown", "__class__")}
+        arguments.refuse_unknown(unknown, known=given)
+        arguments.refuse_unserved(given)
+        words = arguments.hardware_words(given)
+        self.limits = arguments.limits_from(given)
+        self.default_root_dir = str(default_root_dir or Path.cwd())
+        self._ports = arguments.choose_ports(
+            backend=backend, world=world, feed=feed, store=store, words=words
+        )
+        self.callbacks = arguments.choose_callbacks(
+            callbacks=callbacks,
+            logger=False if fast_dev_run and logger is None else logger,
+            enable_progress_bar=enable_progress_bar,
+            root=Path(self.default_root_dir),
+        )
+
+    @property
+    def reasons(self) -> Mapping[str, str]:
+        """Each automatic choice with its reason: ``{"device": "cpu: no GPU visible"}``."""
+        return self._ports.reasons
+
+    @property
+    def result(self) -> RunResult | None:
+        """How the last run ended; None while one is under way and before the first."""
+        return self._run.result if self._run else None
+
+    def fit(
+        self,
+        model: Any,
+        train_dataloaders: Any = None,
+        val_dataloaders: Any = None,
+        datamodule: Any = None,
+        ckpt_path: Checkpoint | None = None,
+    ) -> RunResult:
+        """Train a module until a limit is reached or somebody asks to stop.
+
+        Each call is a fresh run; ``ckpt_path`` continues one.
+
+        Args:
+            model: an LTModule, or any object with ``training_step`` and ``configure_optimizers``.
+            train_dataloaders: an iterable of batches, or a datamodule.
+            val_dataloaders: one or several iterables of batches.
+            datamodule: where loaders come from instead.
+            ckpt_path: the name of a saved state, or a state that :meth:`capture` returned.
+
+        Returns:
+            Why the run ended, how far it came, and the last metrics.
+
+        Raises:
+            TypeError: the module or a loader is not what it must be, or a hook is misspelt.
+            ValueError: loaders, limits or optimizers can't work together.
+            KeyboardInterrupt: Ctrl-C was pressed; the run stopped at a safe point first.
+        """
+        loaders: dict[LoaderStage, Any] = {"train": train_dataloaders, "validate": val_dataloaders}
+        run = self._plan("fit", model, loaders, datamodule, ckpt_path)
+
+        def main() -> RunResult:
+            with stopping_at_safe_point(run):
+                for _ in _steps(run):
+                    pass
+            assert run.result is not None
+            return run.result
+
+        return self._launch(run, main)
+
+    def steps(
+        self,
+        model: Any,
+        train_dataloaders: Any = None,
+        val_dataloaders: Any = None,
+        datamodule: Any = None,
+        ckpt_path: Checkpoint | None = None,
+    ) -> Iterator[Progress]:
+        """Fit step by step, in a loop of your own: the arguments are those of :meth:`fit`.
+
+        Nothing runs until the next step is asked for, and each step ends at a safe point. Leaving
+        the loop tears the run down; :meth:`capture` then still returns the state of its last safe
+        point, from which ``ckpt_path=`` goes on. Signals are left to the caller.
+
+        Yields:
+            The progress, one object that is updated in place.
+        """
+        loaders: dict[LoaderStage, Any] = {"train": train_dataloaders, "validate": val_dataloaders}
+        return _steps(self._plan("fit", model, loaders, datamodule, ckpt_path))
+
+    def validate(
+        self,
+        model: Any = None,
+        dataloaders: Any = None,
+        ckpt_path: Checkpoint | None = None,
+        verbose: bool = True,
+        datamodule: Any = None,
+    ) -> Tables:
+        """Run the validation loop once; without a model, that of the last run.
+
+        Returns:
+            For each loader, the values logged for the epoch, by name.
+        """
+        return self._evaluate("validate", model, dataloaders, ckpt_path, verbose, datamodule)
+
+    def test(
+        self,
+        model: Any = None,
+        dataloaders: Any = None,
+        ckpt_path: Checkpoint | None = None,
+        verbose: bool = True,
+        datamodule: Any = None,
+    ) -> Tables:
+        """Run the test loop once; without a model, that of the last run.
+
+        Returns:
+            For each loader, the values logged for the epoch, by name.
+        """
+        return self._evaluate("test", model, dataloaders, ckpt_path, verbose, datamodule)
+
+    def predict(
+        self,
+        model: Any = None,
+        dataloaders: Any = None,
+        datamodule: Any = None,
+        return_predictions: bool | None = None,
+        ckpt_path: Checkpoint | None = None,
+    ) -> list[Any] | None:
+        """Predict every batch; without a model, with that of the last run.
+
+        Returns:
+            What ``predict_step`` returned for each batch; for several loaders, a list of such
+            lists. None with ``return_predictions=False``.
+        """
+        run = self._plan("predict", model, {"predict": dataloaders}, datamodule, ckpt_path)
+        keep = return_predictions is not False
+
+        def main() -> list[Any] | None:
+            with Lifecycle(run), stopping_at_safe_point(run):
+                sources = run.open("predict")
+                kept: list[list[Any]] = [[] for _ in sources]
+                for index, output in predictions(run, sources):
+                    if keep:
+                        kept[index].append(output)
+                run.finish("every batch predicted")
+            if not keep:
+                return None
+            return kept[0] if len(kept) == 1 else kept
+
+        return self._launch(run, main)
+
+    def _evaluate(
+        self,
+        fn: Literal["validate", "test"],
+        model: Any,
+        dataloaders: Any,
+        ckpt_path: Checkpoint | None,
+        verbose: bool,
+        datamodule: Any,
+    ) -> Tables:
+        run = self._plan(fn, model, {fn: dataloaders}, datamodule, ckpt_path)
+        run.verbose = verbose
+
+        def main() -> Tables:
+            with Lifecycle(run), stopping_at_safe_point(run):
+                tables = evaluate(run, run.open(fn))
+                run.finish("every batch evaluated")
+            return tables
+
+        return self._launch(run, main)
+
+    def stop(self, reason: str) -> None:
+        """Ask the run to stop at the next safe point that ``min_epochs`` and ``min_steps`` allow.
+
+        Args:
+            reason: a sentence, which becomes the reason of the result.
+        """
+        if self._run is not None:
+            self._run.stop_request = reason
+
+    @property
+    def should_stop(self) -> bool:
+        """Whether somebody asked the run to stop. Setting it to True asks."""
+        return self._run is not None and self._run.stop_request is not None
+
+    @should_stop.setter
+    def should_stop(self, value: bool) -> None:
+        if value:
+            self.stop("trainer.should_stop was set")
+        elif self._run is not None:
+            self._run.stop_request = None
+
+    def capture(self) -> dict[str, Any]:
+        """Return everything that must survive, as of the run's last safe point.
+
+        Raises:
+            RuntimeError: there is no run, or it is between two safe points.
+        """
+        if self._run is None:
+            raise RuntimeError("A state belongs to a run. Received none: call fit or steps first.")
+        return self._run.capture()
+
+    def log(  # noqa: PLR0913 - the flags of Lightning's log
+        self,
+        name: str,
+        value: Any,
+        prog_bar: bool = False,
+        logger: bool | None = None,
+        on_step: bool | None = None,
+        on_epoch: bool | None = None,
+        reduce_fx: Any = "mean",
+        sync_dist: bool = False,
+        add_dataloader_idx: bool = True,
+        batch_size: int | None = None,
+        rank_zero_only: bool = False,
+    ) -> None:
+        """Log a value; between runs, do nothing. It never waits for the device.
+
+        Args:
+            name: what it is called; with both moments, ``name_step`` and ``name_epoch``.
+            value: a number, or a scalar of the backend's without a graph.
+            prog_bar: whether the progress bar shows it.
+            logger: whether the loggers get it; None for yes.
+            on_step: whether steps show it; None for yes in training steps.
+            on_epoch: whether it is reduced over the epoch; None for yes elsewhere.
+            reduce_fx: how: mean, sum, min, max, or a function of a list of floats. A mean is
+                weighted by the batch size.
+            sync_dist: whether the epoch's value is reduced over ranks too.
+            add_dataloader_idx: whether several loaders get ``/dataloader_idx_<n>`` appended.
+            batch_size: samples the value stands for; None to look at the batch.
+            rank_zero_only: whether other ranks log nothing.
+
+        Raises:
+            TypeError: the name is no string or the value no number.
+            ValueError: the flags contradict each other or an earlier call.
+        """
+        run = self._run
+        if run is None or (rank_zero_only and self.global_rank != 0):
+            return
+        flags = (prog_bar, logger, on_step, on_epoch, reduce_fx, sync_dist, add_dataloader_idx)
+        run.logbook.log(name, value, batch_size, flags)
+
+    def backward(self, loss: Any) -> None:
+        """Let the backend add the gradients of a loss, for a ``backward`` of your own."""
+        self._ports.backend.backward(loss, sync=True)
+
+    def clip_gradients(
+        self,
+        optimizer: Any,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: Literal["norm", "value"] | None = None,
+    ) -> None:
+        """Clip gradients as this trainer's arguments say, or as the call does."""
+        value = gradient_clip_val or self.limits.gradient_clip_val
+        algorithm = gradient_clip_algorithm or self.limits.gradient_clip_algorithm
+        if value:
+            self._ports.backend.clip(optimizer, value, algorithm)
+
+    def _plan(
+        self,
+        fn: Function,
+        model: Any,
+        loaders: dict[LoaderStage, Any],
+        datamodule: Any,
+        ckpt_path: Checkpoint | None,
+    ) -> Run:
+        last = self._run
+        if model is None and last is not None:
+            model, datamodule = last.program, datamodule or last.sources.datamodule
+            if any(loader is not None for loader in loaders.values()):
+                datamodule = None
+        if model is None:
+            raise TypeError(
+                f"{fn} takes a module. Received none, and this trainer has not run one before. "
+                f"Pass it: trainer.{fn}(model)."
+            )
+        first = next(iter(loaders))
+        if callable(getattr(loaders[first], f"{WORDS[first]}_dataloader", None)):
+            datamodule, loaders = loaders[first], {**loaders, first: None}
+        check_program(model, fn)
+        for owner in (model, datamodule):
+            if hasattr(type(owner), "trainer"):
+                owner.trainer = self
+        callbacks = combined(self.callbacks, own_callbacks(model))
+        check_states(callbacks)
+        sources = Sources(model, datamodule, loaders)
+        check_sources(model, sources, fn)
+        run = Run(
+            fn,
+            trainer=self,
+            program=model,
+            sources=sources,
+            callbacks=callbacks,
+            limits=self.limits,
+            ports=self._ports,
+        )
+        run.resume = self._state(ckpt_path)
+        self._run = run
+        return run
+
+    def _state(self, ckpt_path: Checkpoint | None) -> Mapping[str, Any] | None:
+        if ckpt_path is None or isinstance(ckpt_path, Mapping):
+            return ckpt_path
+        return self._ports.store.load(str(ckpt_path))
+
+    def _launch(self, run: Run, main: Callable[[], T]) -> T:
+        try:
+            return run.ports.world.launch(main)
+        except RuntimeError as error:
+            cause = unwrapped(error)
+            if cause is error:
+                raise
+            raise cause from None
+
+
+def _steps(run: Run) -> Generator[Progress, None, None]:
+    with Lifecycle(run):
+        yield from fit(run)
+        run.call("on_fit_end")

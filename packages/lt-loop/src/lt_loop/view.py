@@ -1,0 +1,230 @@
+"""What callbacks and modules may read of a run, under Lightning's names."""
+
+from pathlib import Path
+from typing import Any
+
+from lt_loop.callback import Callback
+from lt_loop.entries import Scalar
+from lt_loop.hooks import overridden
+from lt_loop.limits import Limits
+from lt_loop.optimizers import Schedule
+from lt_loop.progress import Progress
+from lt_loop.run import Ports, Run
+from lt_loop.sources import LoaderStage
+
+
+class RunView:
+    """The readable side of a Trainer: the run under way, or the last one.
+
+    Abstract: :class:`lt_loop.trainer.Trainer` is the one that runs.
+    """
+
+    limits: Limits
+    callbacks: tuple[Callback, ...]
+    default_root_dir: str
+    _ports: Ports
+    _run: Run | None = None
+
+    @property
+    def progress(self) -> Progress:
+        """How far the run has come. Read it; only the engine writes it."""
+        return self._run.progress if self._run else Progress()
+
+    @property
+    def current_epoch(self) -> int:
+        """The index of the epoch under way: the number of epochs done."""
+        return self.progress.epoch
+
+    @property
+    def global_step(self) -> int:
+        """Optimizer steps taken."""
+        return self.progress.steps
+
+    @property
+    def max_epochs(self) -> int | None:
+        """The number of epochs that ends a fit, or None where another limit does."""
+        return self.limits.epochs
+
+    @property
+    def min_epochs(self) -> int | None:
+        """The number of epochs before which nobody may stop a fit."""
+        return self.limits.min_epochs
+
+    @property
+    def max_steps(self) -> int:
+        """The number of optimizer steps that ends a fit, -1 for no limit."""
+        return self.limits.max_steps
+
+    @property
+    def min_steps(self) -> int | None:
+        """The number of optimizer steps before which nobody may stop a fit."""
+        return self.limits.min_steps
+
+    @property
+    def log_every_n_steps(self) -> int:
+        """Optimizer steps between two points of a logged value."""
+        return self.limits.log_every_n_steps
+
+    @property
+    def accumulate_grad_batches(self) -> int:
+        """Batches whose gradients make one optimizer step."""
+        return self.limits.accumulate_grad_batches
+
+    @property
+    def lightning_module(self) -> Any:
+        """The program of the run, or None before the first."""
+        return self._run.program if self._run else None
+
+    @property
+    def model(self) -> Any:
+        """The program of the run, or None before the first."""
+        return self.lightning_module
+
+    @property
+    def datamodule(self) -> Any:
+        """The datamodule of the run, or None."""
+        return self._run.sources.datamodule if self._run else None
+
+    @property
+    def optimizers(self) -> list[Any]:
+        """The optimizers, as the backend returned them."""
+        return self._run.optimizers if self._run else []
+
+    @property
+    def lr_scheduler_configs(self) -> list[Schedule]:
+        """The learning-rate schedules of the run."""
+        return self._run.schedules if self._run else []
+
+    @property
+    def verbose(self) -> bool:
+        """Whether the caller of validate or test wants to see the result."""
+        return self._run is not None and self._run.verbose
+
+    @property
+    def callback_metrics(self) -> dict[str, Scalar]:
+        """Everything that was logged, the newest value of each. Reading waits for the device."""
+        return self._run.logbook.callback_metrics if self._run else {}
+
+    @property
+    def logged_metrics(self) -> dict[str, Scalar]:
+        """The newest values meant for loggers."""
+        return self._run.logbook.logged_metrics if self._run else {}
+
+    @property
+    def progress_bar_metrics(self) -> dict[str, Scalar]:
+        """The newest values logged with ``prog_bar=True``."""
+        return self._run.logbook.progress_bar_metrics if self._run else {}
+
+    @property
+    def loggers(self) -> list[Any]:
+        """The callbacks that receive logged numbers."""
+        callbacks = self._run.callbacks if self._run else self.callbacks
+        return [callback for callback in callbacks if overridden(callback, "on_log")]
+
+    @property
+    def logger(self) -> Any:
+        """The first logger, or None."""
+        return next(iter(self.loggers), None)
+
+    @property
+    def log_dir(self) -> str | None:
+        """The folder of the first logger, or the root folder where it has none."""
+        folder = getattr(self.logger, "log_dir", None) or self.default_root_dir
+        return str(Path(folder))
+
+    @property
+    def progress_bar_callback(self) -> Callback | None:
+        """The progress bar, or None."""
+        return self._by_role("progress_bar")
+
+    @property
+    def early_stopping_callback(self) -> Callback | None:
+        """The first early stopping callback, or None."""
+        return self._by_role("early_stopping")
+
+    def _by_role(self, role: str) -> Callback | None:
+        callbacks = self._run.callbacks if self._run else self.callbacks
+        return next((callback for callback in callbacks if callback.role == role), None)
+
+    @property
+    def sanity_checking(self) -> bool:
+        """Whether the validation code is being tried out before training."""
+        return self._stage() == "sanity_check"
+
+    @property
+    def training(self) -> bool:
+        """Whether training batches are being read."""
+        return self._stage() == "train"
+
+    @property
+    def validating(self) -> bool:
+        """Whether a validation loop runs, in a fit too."""
+        return self._stage() == "validate"
+
+    @property
+    def testing(self) -> bool:
+        """Whether a test loop runs."""
+        return self._stage() == "test"
+
+    @property
+    def predicting(self) -> bool:
+        """Whether a predict loop runs."""
+        return self._stage() == "predict"
+
+    @property
+    def evaluating(self) -> bool:
+        """Whether a validation or test loop runs."""
+        return self._stage() in ("validate", "test", "sanity_check")
+
+    def _stage(self) -> str | None:
+        return self._run.stage if self._run and self._run.result is None else None
+
+    @property
+    def num_training_batches(self) -> float:
+        """Batches of a training epoch; inf where the loader has no length."""
+        return next(iter(self._batches("train")), 0)
+
+    @property
+    def num_val_batches(self) -> list[float]:
+        """Batches of each validation loader."""
+        return self._batches("validate")
+
+    @property
+    def num_sanity_val_batches(self) -> list[float]:
+        """Batches of each validation loader that are tried out before training."""
+        most = self.limits.num_sanity_val_steps
+        return [n if most < 0 else min(n, most) for n in self._batches("validate")]
+
+    @property
+    def num_test_batches(self) -> list[float]:
+        """Batches of each test loader."""
+        return self._batches("test")
+
+    @property
+    def num_predict_batches(self) -> list[float]:
+        """Batches of each predict loader."""
+        return self._batches("predict")
+
+    def _batches(self, stage: LoaderStage) -> list[float]:
+        sources = self._run.sources.opened(stage) if self._run else []
+        return [float("inf") if s.batches is None else s.batches for s in sources]
+
+    @property
+    def global_rank(self) -> int:
+        """This process among all, from 0."""
+        return self._ports.world.rank
+
+    @property
+    def local_rank(self) -> int:
+        """This process among those of its machine, from 0."""
+        return self._ports.world.local_rank
+
+    @property
+    def world_size(self) -> int:
+        """How many processes there are."""
+        return self._ports.world.world_size
+
+    @property
+    def is_global_zero(self) -> bool:
+        """Whether this is the process that writes logs and files."""
+        return self.global_rank == 0
