@@ -1,0 +1,249 @@
+"""The backend: one device and one precision, put together."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, TypeVar, final
+
+import torch
+from torch import Tensor, nn
+
+from lt_accel.gradients import clip, drop, parameters_of, reason_for
+from lt_accel.moving import placer
+from lt_accel.precision import Precision
+from lt_accel.randomness import capture_rng, isolate_rng, restore_rng
+from lt_accel.reading import read
+from lt_accel.scaling import LossScaler
+from lt_accel.snapshot import copied, move_optimizer, restore_optimizer
+from lt_accel.switches import Switches
+
+Fn = TypeVar("Fn", bound=Callable[..., Any])
+Phase = Literal["train", "validate", "test", "predict", "evaluate", "sanity_check"]
+
+
+@final
+class TorchBackend:
+    """Computes on one device in one precision.
+
+    Usable in a hand-written loop as well as under an engine; :func:`lt_accel.select` makes one
+    from words and says why.
+
+    Attributes:
+        device: where the program computes.
+        precision: in which dtypes.
+        place: brings a batch to the device without waiting for the copy, and, in a ``-true``
+            precision, its floating-point tensors to that dtype; see :func:`lt_accel.move`. On a
+            CPU in ``"32-true"`` it is the identity.
+    """
+
+    def __init__(
+        self,
+        device: torch.device | str = "cpu",
+        precision: Precision | str | int | None = None,
+        *,
+        inference_mode: bool = True,
+        switches: Switches | None = None,
+    ) -> None:
+        """Put a backend together, and try the precision out on the device.
+
+        Args:
+            device: one that exists.
+            precision: a precision or the name of one; None for ``"32-true"``.
+            inference_mode: evaluate under ``torch.inference_mode`` rather than ``torch.no_grad``.
+            switches: settings for the whole process, applied by :meth:`setup`.
+
+        Raises:
+            ValueError: there is no such precision, or not on this device.
+        """
+        self.device = torch.device(device)
+        self.precision = (
+            precision if isinstance(precision, Precision) else Precision.named(precision)
+        )
+        self.precision.check(self.device)
+        self.place = placer(self.device, self.precision.parameters)
+        self._evaluation = torch.inference_mode if inference_mode else torch.no_grad
+        self._switches = switches or Switches()
+        self._program: Any = None
+        self._optimizers: Sequence[Any] = ()
+        self._scaler = self._new_scaler()
+
+    def _new_scaler(self) -> LossScaler | None:
+        return LossScaler(self.device.type) if self.precision.scaled else None
+
+    def setup(self, program: Any, optimizers: Sequence[Any]) -> Sequence[Any]:
+        """Move and convert the program in place; return the same optimizers.
+
+        A program that is no ``nn.Module`` is left alone: what it holds is its own to move. One
+        without ``parameters()`` may have any optimizers. State that an optimizer already has
+        follows its parameters. The settings of :class:`Switches` hold for the process from here.
+
+        Called for the same program without optimizers, say to validate it while it is trained,
+        this changes nothing about its optimizers and scaler.
+
+        Raises:
+            TypeError: an optimizer has no parameter groups.
+            ValueError: an optimizer holds none of the program's parameters, or can't be used with
+                this precision.
+        """
+        self._switches.apply()
+        if self.device.type == "cuda":
+            torch.cuda.set_device(self.device)  # so that "cuda" alone means this one in user code
+        changed = self._convert(program)
+        for index, optimizer in enumerate(optimizers):
+            self._check_optimizer(program, optimizer, f"optimizer {index} of {len(optimizers)}")
+            if changed:
+                move_optimizer(optimizer)
+        if optimizers or program is not self._program:
+            self._program, self._optimizers = program, list(optimizers)
+            self._scaler = self._new_scaler()
+        return optimizers
+
+    def _convert(self, program: Any) -> bool:
+        """Move and convert; return whether any parameter changed its device or dtype."""
+        if not isinstance(program, nn.Module):
+            return False
+        before = [(p.device, p.dtype) for p in program.parameters()]
+        self.precision.convert(program)
+        program.to(self.device)
+        return before != [(p.device, p.dtype) for p in program.parameters()]
+
+    def _check_optimizer(self, program: Any, optimizer: Any, which: str) -> None:
+        name = type(optimizer).__name__
+        if not hasattr(optimizer, "param_groups"):
+            raise TypeError(
+                f"An optimizer has param_groups, as torch's have. Received {name} ({which})."
+            )
+        if self._scaler is not None and isinstance(optimizer, torch.optim.LBFGS):
+            raise ValueError(
+                f"precision={self.precision.name!r} scales the loss, which an optimizer that "
+                f"evaluates it again can't follow. Received {name} ({which}). "
+                "Use 'bf16-mixed' or '32-true'."
+            )
+        if not callable(getattr(program, "parameters", None)):
+            return
+        owned = {id(parameter) for parameter in program.parameters()}
+        held = [id(parameter) for parameter in parameters_of(optimizer)]
+        if owned.isdisjoint(held):
+            raise ValueError(
+                "An optimizer must hold parameters of the program it trains. Received "
+                f"{name} ({which}) with {len(held)} parameters, none of them among the "
+                f"{len(owned)} of {type(program).__name__}. Make it in configure_optimizers from "
+                "self.parameters(); modules in a plain list or dict are not in there."
+            )
+
+    def wrap_step(self, fn: Fn, phase: Phase) -> Fn:
+        """Bake into ``fn`` what each call needs, once; return ``fn`` where that is nothing.
+
+        Steps get the precision: autocast, or the dtype of new tensors. ``"evaluate"`` is a whole
+        evaluation loop, a function or a generator function, and gets inference mode or no-grad,
+        which a generator is in only while it runs itself. A function wrapped for
+        ``"sanity_check"`` leaves all random generators as they were.
+        """
+        if phase == "evaluate":
+            return self._evaluation()(fn)
+        if phase == "sanity_check":
+            return isolate_rng(self.device)(fn)
+        return self.precision.wrap(fn, self.device.type)
+
+    def zero_grad(self, optimizer: Any) -> None:
+        """Set the gradients of the optimizer's parameters to None."""
+        drop(optimizer)
+
+    def backward(self, loss: Tensor, *, sync: bool = True) -> None:
+        """Add the gradients of ``loss`` to the parameters, scaled if the precision says so.
+
+        Args:
+            loss: a scalar, already divided by the size of the accumulation window.
+            sync: without meaning for one process.
+
+        Raises:
+            TypeError: the loss is no tensor.
+            ValueError: the loss is no scalar, or depends on nothing that requires a gradient.
+        """
+        try:
+            if self._scaler is None:
+                loss.backward()
+            else:
+                self._scaler.backward(loss)
+        except (RuntimeError, AttributeError, ValueError) as error:
+            reason = reason_for(loss, error)
+            if reason is error:
+                raise
+            raise reason from error
+
+    def clip(
+        self, optimizer: Any, value: float | None, algorithm: Literal["norm", "value"] = "norm"
+    ) -> Tensor | None:
+        """Bring the gradients to their true scale, and clip them in place.
+
+        Args:
+            optimizer: whose parameters' gradients are meant.
+            value: the greatest total 2-norm, or the greatest absolute value; None for no clipping.
+            algorithm: which of the two.
+
+        Returns:
+            The total norm before, not waited for; None for ``"value"`` and without a value.
+        """
+        if self._scaler is not None:
+            self._scaler.unscale(optimizer)
+        return None if value is None else clip(optimizer, value, algorithm)
+
+    def step(self, optimizer: Any, closure: Callable[[], Any] | None = None) -> bool:
+        """Step the optimizer; False when the scaler found an overflow and skipped the step.
+
+        Only with a scaler does this wait for the device: once, for the gradients.
+
+        Raises:
+            ValueError: there is a closure and a scaler.
+        """
+        if self._scaler is not None:
+            if closure is not None:
+                raise ValueError(
+                    f"precision={self.precision.name!r} scales the loss, which a closure can't "
+                    f"follow. Received one for {type(optimizer).__name__}. Step without it."
+                )
+            return self._scaler.step(optimizer)
+        if closure is None:
+            optimizer.step()
+        else:
+            optimizer.step(closure)
+        return True
+
+    def read(self, values: Sequence[Any]) -> list[float]:
+        """Turn numbers and one-element tensors into floats, in one transfer for each device."""
+        return read(values)
+
+    def capture(self) -> dict[str, Any]:
+        """Return a snapshot of program, optimizers, scaler and random generators.
+
+        Tensors are copies and stay on their device, except those of the random generators, which
+        are on the CPU. What is no tensor is plain data, unless the program's own ``state_dict``
+        holds something else.
+        """
+        program = self._program
+        return {
+            "program": copied(program.state_dict()) if hasattr(program, "state_dict") else None,
+            "optimizers": [copied(optimizer.state_dict()) for optimizer in self._optimizers],
+            "scaler": None if self._scaler is None else self._scaler.state_dict(),
+            "rng": capture_rng(self.device),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Put back what :meth:`capture` returned; the snapshot stays good for another time.
+
+        Optimizers are put back where some were set up, a scaler's state where both have one.
+
+        Raises:
+            ValueError: the snapshot is of another number of optimizers.
+        """
+        saved = state["optimizers"]
+        if self._optimizers and len(saved) != len(self._optimizers):
+            raise ValueError(
+                "A state is restored into the optimizers it was captured from. Received the state "
+                f"of {len(saved)} for {len(self._optimizers)}. Make the same ones."
+            )
+        if state["program"] is not None:
+            self._program.load_state_dict(state["program"])
+        for optimizer, one in zip(self._optimizers, saved, strict=False):
+            restore_optimizer(optimizer, one)
+        if self._scaler is not None and state["scaler"] is not None:
+            self._scaler.load_state_dict(state["scaler"])
+        restore_rng(state["rng"], self.device)

@@ -1,0 +1,93 @@
+"""Loss scaling for float16: up before the backward pass, down again before the step."""
+
+from typing import Any, cast, final
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+
+@final
+class Watched:
+    """An optimizer as a GradScaler sees it, which notes whether it was really stepped.
+
+    The scaler steps an optimizer only if it found no overflow, which costs it one wait for the
+    device. Noting the call tells the outcome without a second wait, as comparing scales would
+    take. It also hides the ``fused`` optimizers' own handling of the scale, which skips steps on
+    the device without telling anyone: those are unscaled and judged like all others.
+    """
+
+    __slots__ = ("_optimizer", "stepped", "unscaled")
+
+    def __init__(self, optimizer: Any) -> None:
+        """Watch an optimizer."""
+        self._optimizer = optimizer
+        self.stepped = False
+        self.unscaled = False
+
+    @property
+    def param_groups(self) -> Any:
+        """The optimizer's groups."""
+        return self._optimizer.param_groups
+
+    def step(self) -> None:
+        """Step the optimizer and note it."""
+        self.stepped = True
+        self._optimizer.step()
+
+
+@final
+class LossScaler:
+    """Scales losses up and gradients down again, so that small float16 gradients survive.
+
+    Torch's ``GradScaler``, with two differences: :meth:`step` says whether it stepped, and the
+    scale is updated right before the next backward pass instead of after each step. So all
+    optimizers of one iteration are unscaled by the scale they were scaled with.
+    """
+
+    def __init__(self, device_type: str) -> None:
+        """Make a scaler of torch's usual settings."""
+        self._scaler = torch.amp.GradScaler(device_type)
+        self._watched: dict[Any, Watched] = {}
+        self._stepped_since_update = False
+
+    def backward(self, loss: Tensor) -> None:
+        """Compute the gradients of the scaled loss."""
+        self._update()
+        self._scaler.scale(loss).backward()
+
+    def unscale(self, optimizer: Any) -> None:
+        """Bring an optimizer's gradients to their true scale, once for each step."""
+        watched = self._watch(optimizer)
+        if not watched.unscaled:
+            self._scaler.unscale_(cast(Optimizer, watched))
+            watched.unscaled = True
+
+    def step(self, optimizer: Any) -> bool:
+        """Step unless a gradient overflowed; return whether it did. Waits for the gradients."""
+        watched = self._watch(optimizer)
+        watched.stepped = watched.unscaled = False
+        self._scaler.step(cast(Optimizer, watched))
+        self._stepped_since_update = True
+        return watched.stepped
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the scale and what its growth depends on. Waits for the device."""
+        self._update()
+        return self._scaler.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Put a state back."""
+        self._update()
+        self._scaler.load_state_dict(state)
+
+    def _update(self) -> None:
+        if self._stepped_since_update:
+            self._scaler.update()
+            self._stepped_since_update = False
+
+    def _watch(self, optimizer: Any) -> Watched:
+        watched = self._watched.get(optimizer)
+        if watched is None:
+            watched = self._watched[optimizer] = Watched(optimizer)
+        return watched

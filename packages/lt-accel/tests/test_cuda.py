@@ -1,0 +1,126 @@
+"""What only a GPU can show."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import mse_loss
+
+from lt_accel import TorchBackend, isolate_rng, move, select
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
+]
+
+PRECISIONS = ["32-true", "64-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true"]
+MIXED = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+TRUE = {"64-true": torch.float64, "bf16-true": torch.bfloat16, "16-true": torch.float16}
+
+
+def make_model() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Dropout(0.2), nn.Linear(16, 1))
+
+
+def make_batches(count: int = 6) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    generator = torch.Generator().manual_seed(1)
+    return [
+        (torch.randn(4, 8, generator=generator), torch.randn(4, 1, generator=generator))
+        for _ in range(count)
+    ]
+
+
+def make_optimizer(model: nn.Module, *, fused: bool) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(model.parameters(), lr=0.01, eps=1e-4, fused=fused)
+
+
+def by_hand(precision: str, *, fused: bool) -> nn.Module:
+    dtype, mixed = TRUE.get(precision, torch.float32), MIXED.get(precision)
+    model = make_model().to("cuda", dtype)
+    optimizer = make_optimizer(model, fused=fused)
+    scaler = torch.amp.GradScaler("cuda", enabled=precision == "16-mixed")
+    torch.manual_seed(2)
+    for x, y in make_batches():
+        optimizer.zero_grad()
+        with torch.autocast("cuda", dtype=mixed, enabled=mixed is not None):
+            loss = mse_loss(model(x.to("cuda", dtype)), y.to("cuda", dtype))
+        scaler.scale(loss).backward()
+        scaler.unscale_(optimizer)
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 0.5)
+        scaler.step(optimizer)
+        scaler.update()
+    return model
+
+
+def train(backend: TorchBackend, model: nn.Module, optimizer: Any, batches: list[Any]) -> None:
+    step = backend.wrap_step(lambda x, y: mse_loss(model(x), y), "train")
+    for batch in batches:
+        loss = step(*backend.place(batch))
+        backend.zero_grad(optimizer)
+        backend.backward(loss)
+        backend.clip(optimizer, 0.5)
+        backend.step(optimizer)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("fused", [False, True])
+def test_same_bits_as_by_hand(precision: str, fused: bool) -> None:
+    expected = by_hand(precision, fused=fused)
+    model = make_model()
+    backend = select(accelerator="cuda", devices=1, precision=precision).backend
+    (optimizer,) = backend.setup(model, [make_optimizer(model, fused=fused)])
+    torch.manual_seed(2)
+    train(backend, model, optimizer, make_batches())
+    assert all(map(torch.equal, model.parameters(), expected.parameters()))
+
+
+def test_a_snapshot_holds_the_generator_of_the_gpu() -> None:
+    model = make_model()
+    backend = TorchBackend("cuda:0")
+    (optimizer,) = backend.setup(model, [make_optimizer(model, fused=False)])
+    train(backend, model, optimizer, make_batches(2))
+    snapshot = backend.capture()
+    train(backend, model, optimizer, make_batches(4))
+    expected = [p.detach().clone() for p in model.parameters()]
+    backend.restore(snapshot)
+    train(backend, model, optimizer, make_batches(4))
+    assert all(map(torch.equal, model.parameters(), expected))
+
+
+def test_isolation_covers_the_gpu() -> None:
+    torch.manual_seed(0)
+    expected = torch.rand(3, device="cuda")
+    torch.manual_seed(0)
+    with isolate_rng():
+        torch.rand(5, device="cuda")
+    assert torch.equal(torch.rand(3, device="cuda"), expected)
+
+
+def test_state_of_an_optimizer_moves_along() -> None:
+    model = make_model()
+    optimizer = make_optimizer(model, fused=False)
+    mse_loss(model(torch.ones(4, 8)), torch.ones(4, 1)).backward()
+    optimizer.step()
+    TorchBackend("cuda:0").setup(model, [optimizer])
+    state = optimizer.state[next(model.parameters())]
+    assert state["exp_avg"].device.type == "cuda"
+
+
+def test_pinned_batches_arrive_whole() -> None:
+    batch = {"x": torch.arange(1_000_000).pin_memory(), "name": "kept"}
+    moved = move(batch, "cuda")
+    assert torch.equal(moved["x"].cpu(), batch["x"])
+    assert moved["name"] == "kept"
+
+
+def test_values_of_two_devices_are_read_together() -> None:
+    values = [torch.tensor(1.5, device="cuda"), 2, torch.tensor(3, device="cuda"), torch.tensor(4)]
+    assert TorchBackend("cuda:0").read(values) == [1.5, 2.0, 3.0, 4.0]
+
+
+def test_the_choice_and_its_reason() -> None:
+    chosen = select()
+    assert chosen.backend.device == torch.device("cuda", 0)
+    assert "visible" in chosen.reasons["device"]

@@ -1,0 +1,61 @@
+import pytest
+import torch
+from torch import nn
+
+from lt_accel.scaling import LossScaler
+
+
+def models_and_optimizers() -> list[tuple[nn.Module, torch.optim.Optimizer]]:
+    torch.manual_seed(0)
+    models = [nn.Linear(3, 1), nn.Linear(3, 1)]
+    return [(model, torch.optim.SGD(model.parameters(), lr=0.1)) for model in models]
+
+
+@pytest.mark.parametrize("overflow", [False, True])
+def test_two_optimizers_of_one_iteration_share_a_scale(overflow: bool) -> None:
+    """As torch's documentation has it: one update, after all steps of the iteration."""
+    x = torch.ones(2, 3)
+    losses_of = [lambda m: m(x).sum() * (1e38 if overflow else 1.0), lambda m: m(x).sum()]
+    by_hand, ours = models_and_optimizers(), models_and_optimizers()
+    reference = torch.amp.GradScaler("cpu")
+    for _ in range(3):
+        for (model, optimizer), loss_of in zip(by_hand, losses_of, strict=True):
+            optimizer.zero_grad()
+            reference.scale(loss_of(model)).backward()
+        for _, optimizer in by_hand:
+            reference.step(optimizer)
+        reference.update()
+    scaler = LossScaler("cpu")
+    for _ in range(3):
+        for (model, optimizer), loss_of in zip(ours, losses_of, strict=True):
+            optimizer.zero_grad()
+            scaler.backward(loss_of(model))
+        assert [scaler.step(optimizer) for _, optimizer in ours] == [not overflow, True]
+    for (expected, _), (model, _) in zip(by_hand, ours, strict=True):
+        assert torch.equal(model.weight, expected.weight)
+    assert scaler.state_dict() == reference.state_dict()
+
+
+def test_stepping_twice_for_one_backward_is_an_error() -> None:
+    (model, optimizer), _ = models_and_optimizers()
+    scaler = LossScaler("cpu")
+    scaler.backward(model(torch.ones(1, 3)).sum())
+    scaler.step(optimizer)
+    with pytest.raises(RuntimeError, match="already been called"):
+        scaler.step(optimizer)
+
+
+def test_the_scale_grows_as_torchs_does() -> None:
+    (model, optimizer), (twin, twin_optimizer) = models_and_optimizers()
+    scaler, reference = LossScaler("cpu"), torch.amp.GradScaler("cpu")
+    state = {**reference.state_dict(), "growth_interval": 2}
+    scaler.load_state_dict(state)
+    reference.load_state_dict(state)
+    for _ in range(5):
+        scaler.backward(model(torch.ones(1, 3)).sum())
+        scaler.step(optimizer)
+        reference.scale(twin(torch.ones(1, 3)).sum()).backward()
+        reference.step(twin_optimizer)
+        reference.update()
+    assert scaler.state_dict() == reference.state_dict()
+    assert scaler.state_dict()["scale"] == 2.0**18

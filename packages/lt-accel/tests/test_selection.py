@@ -1,0 +1,109 @@
+from typing import Any
+
+import pytest
+import torch
+
+from lt_accel import SingleProcess, TorchBackend, select
+
+NO_GPU = pytest.mark.skipif(
+    torch.cuda.is_available() or torch.backends.mps.is_available(),
+    reason="what a machine without a GPU says",
+)
+
+
+@NO_GPU
+def test_everything_is_chosen_with_its_reason() -> None:
+    chosen = select()
+    assert isinstance(chosen.backend, TorchBackend)
+    assert isinstance(chosen.world, SingleProcess)
+    assert dict(chosen.reasons) == {
+        "device": "cpu: no GPU visible to torch",
+        "precision": "32-true: the default",
+        "world": "one process: one device",
+    }
+
+
+def test_none_means_not_given() -> None:
+    words: dict[str, Any] = dict.fromkeys(
+        ("devices", "precision", "strategy", "num_nodes", "deterministic", "inference_mode")
+    )
+    chosen = select(accelerator="cpu", **words)
+    assert chosen.backend.precision.name == "32-true"
+    assert chosen.reasons["precision"] == "32-true: the default"
+
+
+def test_all_words_at_once() -> None:
+    chosen = select(
+        accelerator="cpu",
+        devices=1,
+        num_nodes=1,
+        strategy="single_device",
+        precision=16,
+        sync_batchnorm=True,
+        use_distributed_sampler=False,
+        inference_mode=False,
+        deterministic="warn",
+        benchmark=False,
+        detect_anomaly=False,
+    )
+    assert chosen.reasons["precision"] == "16-mixed: precision=16"
+    assert not torch.are_deterministic_algorithms_enabled()  # nothing is set before setup
+
+
+def test_an_unknown_word_finds_the_closest() -> None:
+    with pytest.raises(TypeError, match=r"Received 'acelerator'. Did you mean 'accelerator'\?"):
+        select(acelerator="cpu")
+
+
+@NO_GPU
+def test_devices_that_are_not_here() -> None:
+    with pytest.raises(ValueError, match=r"needs a GPU that torch can see\. Devices here: cpu"):
+        select(accelerator="gpu", devices="0")
+    with pytest.raises(ValueError, match="needs a xla device that torch can see"):
+        select(accelerator="xla")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ({"strategy": "ddp"}, "Received strategy='ddp'. Use strategy='auto'"),
+        ({"strategy": "single-device"}, "Did you mean 'single_device'"),
+        ({"num_nodes": 2}, "Received num_nodes=2. Use num_nodes=1"),
+        ({"devices": 2}, "Received devices=2, which are 2. Use devices=1"),
+        ({"precision": "banana"}, "Received precision='banana'"),
+        ({"deterministic": "wran"}, "Did you mean 'warn'"),
+        ({"deterministic": True, "benchmark": True}, "deterministic=True and benchmark=True"),
+    ],
+)
+def test_what_cannot_be_is_refused(words: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        select(accelerator="cpu", **words)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        {"num_nodes": "2"},
+        {"num_nodes": True},
+        {"inference_mode": "yes"},
+        {"sync_batchnorm": 1},
+        {"benchmark": "on"},
+        {"detect_anomaly": "on"},
+    ],
+)
+def test_wrong_types_are_refused(words: dict[str, Any]) -> None:
+    (name,) = words
+    with pytest.raises(TypeError, match=name):
+        select(accelerator="cpu", **words)
+
+
+def test_words_reach_the_backend(torch_switches: None) -> None:
+    backend = select(
+        accelerator="cpu", precision="64", inference_mode=False, detect_anomaly=True
+    ).backend
+    assert backend.device == torch.device("cpu")
+    assert backend.precision.parameters is torch.float64
+    backend.setup(torch.nn.Linear(1, 1), [])
+    assert torch.is_anomaly_enabled()
+    evaluate = backend.wrap_step(torch.is_inference_mode_enabled, "evaluate")
+    assert evaluate() is False

@@ -1,0 +1,71 @@
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from lt_accel.snapshot import copied, restore_optimizer
+
+
+def train(model: nn.Module, optimizer: torch.optim.Optimizer, steps: int, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    for _ in range(steps):
+        x = torch.randn(4, 3, generator=generator).to(model.weight.dtype)
+        optimizer.zero_grad()
+        (model(x) ** 2).sum().backward()
+        optimizer.step()
+
+
+def flat(state: Any) -> list[Any]:
+    if isinstance(state, torch.Tensor):
+        return [state.dtype, *state.reshape(-1).tolist()]
+    if isinstance(state, dict):
+        return [part for key in sorted(state, key=str) for part in [key, *flat(state[key])]]
+    if isinstance(state, list | tuple):
+        return [part for one in state for part in flat(one)]
+    return [state]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda p: torch.optim.SGD(p, lr=0.01, momentum=0.9),
+        lambda p: torch.optim.Adam(p, lr=torch.tensor(0.01), amsgrad=True),
+        lambda p: torch.optim.NAdam(p, lr=0.01),
+        lambda p: torch.optim.ASGD(p, lr=0.01),
+        lambda p: torch.optim.RMSprop(p, lr=0.01, momentum=0.5, centered=True),
+        lambda p: torch.optim.Adagrad(p, lr=0.01),
+    ],
+    ids=["sgd", "adam", "nadam", "asgd", "rmsprop", "adagrad"],
+)
+def test_optimizers_go_on_with_the_same_bits(make: Any, dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    model = nn.Linear(3, 2).to(dtype)
+    optimizer = make(model.parameters())
+    train(model, optimizer, 3, seed=1)
+    weights, state = copied(model.state_dict()), copied(optimizer.state_dict())
+    train(model, optimizer, 3, seed=2)
+    for _ in range(2):  # restoring must not spoil the state for another time
+        fresh = nn.Linear(3, 2).to(dtype)
+        fresh.load_state_dict(weights)
+        other = make(fresh.parameters())
+        restore_optimizer(other, state)
+        assert flat(other.state_dict()) == flat(state)
+        train(fresh, other, 3, seed=2)
+        assert torch.equal(fresh.weight, model.weight)
+        assert torch.equal(fresh.bias, model.bias)
+
+
+def test_copies_share_nothing() -> None:
+    tensor = torch.ones(2, requires_grad=True)
+    inner = {"deep": [1]}
+    state = {"a": tensor, "b": [tensor, (tensor, "x")], "c": inner, "d": {1, 2}}
+    copy = copied(state)
+    with torch.no_grad():
+        tensor.zero_()
+    inner["deep"].append(2)
+    assert copy["a"].tolist() == copy["b"][0].tolist() == copy["b"][1][0].tolist() == [1.0, 1.0]
+    assert not copy["a"].requires_grad
+    assert copy["c"] == {"deep": [1]}
+    assert copy["d"] == {1, 2}

@@ -1,0 +1,6 @@
+"""Batches from PyTorch DataLoaders, with a position that can be saved."""
+
+from lt_data.feed import TorchFeed
+from lt_data.stream import LoaderStream
+
+__all__ = ["LoaderStream", "TorchFeed"]
