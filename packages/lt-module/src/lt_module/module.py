@@ -1,0 +1,257 @@
+"""LTModule: the research, in one class."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lt_module.step_hooks import StepHooks
+
+
+class LTModule(StepHooks, nn.Module):
+    """An ``nn.Module`` with its data, its optimizer and its steps.
+
+    Outside a run it is the plain module that it also is: ``log`` does nothing, the state dict has
+    the keys it would have anyway, and it can be compiled, copied and pickled (without its trainer).
+
+    A loop that runs it sets ``trainer``, which must have ``log``, ``place``, ``backward``,
+    ``manual_backward``, ``clip_gradients``, ``optimizers``, ``stepped_optimizers``,
+    ``lr_scheduler_configs``, ``current_epoch``, ``global_step``, ``global_rank``, ``local_rank``
+    and ``loggers``.
+
+    Attributes:
+        automatic_optimization: whether the loop steps the optimizer. Set it to False in
+            ``__init__`` to step ``self.optimizers()`` in ``training_step``.
+        strict_loading: whether loading a state needs every key.
+        example_input_array: an input that the module accepts, for summaries and graphs.
+    """
+
+    automatic_optimization: bool = True
+    strict_loading: bool = True
+    example_input_array: Any = None
+    _trainer: Any = None
+
+    @property
+    def trainer(self) -> Any:
+        """The trainer that runs this module.
+
+        Raises:
+            RuntimeError: there is none.
+        """
+        return self._running_trainer("trainer")
+
+    @trainer.setter
+    def trainer(self, trainer: Any) -> None:
+        self.__dict__["_trainer"] = trainer
+        for child in self.children():
+            if isinstance(child, LTModule):
+                child.trainer = trainer
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what is pickled and copied: all but the trainer."""
+        return {name: value for name, value in self.__dict__.items() if name != "_trainer"}
+
+    @property
+    def device(self) -> torch.device:
+        """Where the first parameter or buffer is; the CPU for a module without any."""
+        return next((tensor.device for tensor in self._tensors()), torch.device("cpu"))
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of the first floating-point parameter or buffer; torch's default else."""
+        floats = (tensor.dtype for tensor in self._tensors() if tensor.is_floating_point())
+        return next(floats, torch.get_default_dtype())
+
+    def _tensors(self) -> Iterator[Tensor]:
+        yield from self.parameters()
+        yield from self.buffers()
+
+    @property
+    def current_epoch(self) -> int:
+        """The index of the epoch under way, 0 without a run."""
+        return 0 if self._trainer is None else int(self._trainer.current_epoch)
+
+    @property
+    def global_step(self) -> int:
+        """Optimizer steps taken, 0 without a run."""
+        return 0 if self._trainer is None else int(self._trainer.global_step)
+
+    @property
+    def global_rank(self) -> int:
+        """This process among all, 0 without a run."""
+        return 0 if self._trainer is None else int(self._trainer.global_rank)
+
+    @property
+    def local_rank(self) -> int:
+        """This process among those of its machine, 0 without a run."""
+        return 0 if self._trainer is None else int(self._trainer.local_rank)
+
+    @property
+    def loggers(self) -> list[Any]:
+        """The loggers of the run, none without one."""
+        return [] if self._trainer is None else list(self._trainer.loggers)
+
+    @property
+    def logger(self) -> Any:
+        """The first logger of the run, or None."""
+        return next(iter(self.loggers), None)
+
+    def print(self, *args: Any, **kwargs: Any) -> None:
+        """Print on rank 0 alone."""
+        if self.global_rank == 0:
+            print(*args, **kwargs)  # noqa: T201 - asked for by the user
+
+    def log(  # noqa: PLR0913 - Lightning's flags
+        self,
+        name: str,
+        value: Any,
+        prog_bar: bool = False,
+        logger: bool | None = None,
+        on_step: bool | None = None,
+        on_epoch: bool | None = None,
+        reduce_fx: Any = "mean",
+        enable_graph: bool = False,
+        sync_dist: bool = False,
+        sync_dist_group: Any = None,
+        add_dataloader_idx: bool = True,
+        batch_size: int | None = None,
+        metric_attribute: str | None = None,
+        rank_zero_only: bool = False,
+    ) -> None:
+        """Log a value; without a run, do nothing. It never waits for the device.
+
+        A value on the CPU is read at once; one on an accelerator stays there, without its graph,
+        until the loop turns what was logged into numbers.
+
+        Args:
+            name: what it is called; with both moments it becomes ``name_step`` and ``name_epoch``.
+            value: a number, or a tensor with one element.
+            prog_bar: whether the progress bar shows it.
+            logger: whether the loggers get it; None for yes.
+            on_step: whether steps show it; None for yes in training steps.
+            on_epoch: whether it is reduced over the epoch; None for yes elsewhere.
+            reduce_fx: how: mean, sum, min, max, or a function of a list of floats.
+            enable_graph: not served: a logged value has no graph.
+            sync_dist: whether the epoch's value is reduced over ranks too.
+            sync_dist_group: not served: all ranks take part.
+            add_dataloader_idx: whether several loaders get ``/dataloader_idx_<n>`` appended.
+            batch_size: samples the value stands for; None to look at the batch.
+            metric_attribute: not served, as metric objects are not.
+            rank_zero_only: whether other ranks log nothing.
+
+        Raises:
+            TypeError: the value is no number.
+            ValueError: it has several elements, or a flag is not served.
+        """
+        trainer = self._trainer
+        if trainer is None:
+            return
+        if enable_graph or sync_dist_group is not None or metric_attribute is not None:
+            raise ValueError(
+                f"log takes neither enable_graph, sync_dist_group nor metric_attribute. Received "
+                f"one of them for {name!r}. Leave it out."
+            )
+        if isinstance(value, Tensor):
+            value = _held(name, value)
+        elif isinstance(value, nn.Module):
+            raise TypeError(
+                f"A logged value is a number. Received log({name!r}, {type(value).__name__}(...)). "
+                "Log what it computes: metric(...), or metric.compute() at the end of the epoch."
+            )
+        trainer.log(
+            name,
+            value,
+            prog_bar,
+            logger,
+            on_step,
+            on_epoch,
+            reduce_fx,
+            sync_dist,
+            add_dataloader_idx,
+            batch_size,
+            rank_zero_only,
+        )
+
+    def log_dict(self, dictionary: Mapping[str, Any], **flags: Any) -> None:
+        """Log several values with the same flags, those of :meth:`log`."""
+        for name, value in dictionary.items():
+            self.log(name, value, **flags)
+
+    def optimizers(self, use_pl_optimizer: bool = True) -> Any:
+        """Return the optimizer, or a list of several, to step in manual optimization.
+
+        Args:
+            use_pl_optimizer: whether stepping goes through the loop, which sees it then.
+        """
+        trainer = self._running_trainer("optimizers")
+        found = list(trainer.stepped_optimizers if use_pl_optimizer else trainer.optimizers)
+        return found[0] if len(found) == 1 else found
+
+    def lr_schedulers(self) -> Any:
+        """Return the learning-rate scheduler, a list of several, or None."""
+        configs = self._running_trainer("lr_schedulers").lr_scheduler_configs
+        found = [config.scheduler for config in configs]
+        return (found[0] if len(found) == 1 else found) if found else None
+
+    def manual_backward(self, loss: Tensor) -> None:
+        """Add the gradients of a loss, in manual optimization, with the hooks around it."""
+        self._running_trainer("manual_backward").manual_backward(loss)
+
+    def toggle_optimizer(self, optimizer: Any) -> None:
+        """Let only this optimizer's parameters require gradients, until :meth:`untoggle_optimizer`.
+
+        Raises:
+            RuntimeError: no trainer runs this module, or an optimizer is toggled already.
+        """
+        if "_toggled" in self.__dict__:
+            raise RuntimeError(
+                "One optimizer is toggled at a time. Received a second one. "
+                "Call untoggle_optimizer first, or use toggled_optimizer(...) as a context."
+            )
+        everyone = self._running_trainer("toggle_optimizer").optimizers
+        before = {p: p.requires_grad for one in everyone for p in _parameters(one)}
+        own = {id(p) for p in _parameters(optimizer)}
+        for parameter, required in before.items():
+            parameter.requires_grad = required and id(parameter) in own
+        self.__dict__["_toggled"] = before
+
+    def untoggle_optimizer(self, optimizer: Any) -> None:
+        """Undo :meth:`toggle_optimizer`."""
+        for parameter, required in self.__dict__.pop("_toggled", {}).items():
+            parameter.requires_grad = required
+
+    @contextmanager
+    def toggled_optimizer(self, optimizer: Any) -> Iterator[None]:
+        """Toggle an optimizer inside a ``with`` block."""
+        self.toggle_optimizer(optimizer)
+        try:
+            yield
+        finally:
+            self.untoggle_optimizer(optimizer)
+
+    def freeze(self) -> None:
+        """Let no parameter require a gradient, and evaluate."""
+        self.requires_grad_(False)
+        self.eval()
+
+    def unfreeze(self) -> None:
+        """Let every parameter require a gradient, and train."""
+        self.requires_grad_(True)
+        self.train()
+
+
+def _held(name: str, value: Tensor) -> Any:
+    """Return a logged tensor as a number, or on its device without graph and storage."""
+    if value.numel() != 1:
+        raise ValueError(
+            f"A logged tensor has one element. Received log({name!r}, ...) with shape "
+            f"{tuple(value.shape)}. Reduce it, for example with .mean()."
+        )
+    return value.item() if value.is_cpu else value.detach().clone()
+
+
+def _parameters(optimizer: Any) -> Iterator[Tensor]:
+    for group in optimizer.param_groups:
+        yield from group["params"]

@@ -1,0 +1,25 @@
+"""The face of the house: every name a training script needs, from the packages that hold them.
+
+``import lt as pl`` runs a file written for Lightning: ``LightningModule`` and
+``LightningDataModule`` are other names of :class:`LTModule` and :class:`LTDataModule`.
+"""
+
+from lt import callbacks, loggers
+from lt_accel import seed_everything
+from lt_loop import Callback, Trainer
+from lt_module import LTDataModule, LTModule
+
+LightningModule = LTModule
+LightningDataModule = LTDataModule
+
+__all__ = [
+    "Callback",
+    "LTDataModule",
+    "LTModule",
+    "LightningDataModule",
+    "LightningModule",
+    "Trainer",
+    "callbacks",
+    "loggers",
+    "seed_everything",
+]
