@@ -3,6 +3,8 @@
 Standard library only: importing it imports neither torch nor numpy.
 """
 
+import logging
+
 from lt_loop.callback import Callback
 from lt_loop.limits import Limits
 from lt_loop.ports import Backend, Feed, Program, Store, Stream, World
@@ -23,3 +25,5 @@ __all__ = [
     "Trainer",
     "World",
 ]
+
+logging.getLogger(__name__).addHandler(logging.NullHandler())

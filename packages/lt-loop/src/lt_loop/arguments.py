@@ -1,5 +1,6 @@
 """Trainer's arguments, turned at once into limits, ports and callbacks."""
 
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -44,16 +45,13 @@ REMOVED: dict[str, str] = {
 
 NOT_YET: dict[str, Any] = {
     "barebones": False,
-    "detect_anomaly": False,
     "enable_checkpointing": (None, False),
     "enable_model_summary": (None, False),
     "model_registry": None,
     "overfit_batches": (0.0, 0),
-    "plugins": None,
+    "plugins": (None, []),
     "profiler": None,
     "reload_dataloaders_every_n_epochs": 0,
-    "use_distributed_sampler": True,
-    "enable_autolog_hparams": True,
 }
 """Lightning's arguments that this version knows and can't serve, with the values it accepts."""
 
@@ -66,6 +64,7 @@ HARDWARE: dict[str, Any] = {
     "precision": None,
     "deterministic": None,
     "benchmark": None,
+    "detect_anomaly": False,
     "inference_mode": True,
     "sync_batchnorm": False,
 }
@@ -216,7 +215,9 @@ def choose_ports(
 def _choose_feed(feed: Feed | str | None) -> Any:
     if isinstance(feed, str):
         return require("lt.feeds", feed, wanted_by=f"Trainer(feed={feed!r})")()
-    return feed or (find("lt.feeds", "torch") or IterableFeed)()
+    if feed is None and "torch" in sys.modules:  # else there is no DataLoader to read
+        feed = (find("lt.feeds", "torch") or IterableFeed)()
+    return feed or IterableFeed()
 
 
 def _check_ports(ports: Ports) -> None:
@@ -287,9 +288,10 @@ def _listed(given: Any) -> list[Any]:
 
 
 def limits_from(given: Mapping[str, Any]) -> Limits:
-    """Make limits of Trainer's arguments; None means the default."""
+    """Make limits of Trainer's arguments; None means the default, where it means nothing else."""
     names = [field.name for field in fields(Limits) if field.init]
     words = {name: given[name] for name in names if given[name] is not None}
+    words["check_val_every_n_epoch"] = given["check_val_every_n_epoch"]
     if given["fast_dev_run"]:
         words |= fast_dev_run_limits(given["fast_dev_run"])
     return Limits(**words)

@@ -14,6 +14,8 @@ def batch_size_of(batch: Any) -> int:
     Raises:
         ValueError: nothing in it has a length.
     """
+    if type(batch) in (tuple, list) and batch and (shape := getattr(batch[0], "shape", None)):
+        return int(shape[0])  # the usual case, first
     size = _first_size(batch)
     if size is None:
         raise ValueError(

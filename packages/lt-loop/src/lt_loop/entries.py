@@ -99,6 +99,11 @@ class Entry:
             self._take(number, weight)
         self._pending.clear()
 
+    @property
+    def empty(self) -> bool:
+        """Whether it was given nothing in this epoch."""
+        return not (self._pending or self._weight)
+
     def result(self, backend: Backend, world: World) -> float:
         """Reduce the epoch's values to one number; over ranks too where ``sync_dist`` is set."""
         self.settle(backend)
@@ -124,9 +129,15 @@ class Entry:
         self._total = self._weight = 0.0
 
     def state_dict(self, backend: Backend) -> dict[str, Any]:
-        """Return the partial sums of the epoch under way."""
+        """Return the partial sums of the epoch under way, with the flags they were taken under."""
         self.settle(backend)
-        return {"total": self._total, "weight": self._weight, "values": list(self._values)}
+        flags = self.flags._asdict()
+        return {
+            "flags": None if callable(self.flags.reduce_fx) else flags,  # a function is no data
+            "total": self._total,
+            "weight": self._weight,
+            "values": list(self._values),
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Put partial sums back."""

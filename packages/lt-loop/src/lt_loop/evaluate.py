@@ -30,8 +30,10 @@ def predictions(run: Run, sources: list[Source]) -> Generator[Any, None, Tables]
     """Yield the loader's index and what the step returns, batch by batch; return the metrics.
 
     Inside, the program is in evaluation mode; afterwards each submodule is as it was, also when
-    the loop is left early.
+    the loop is left early. Without sources, nothing happens.
     """
+    if not sources:
+        return []
     loop = run.ports.backend.wrap_step(_evaluation, "evaluate")
     leave_evaluation_mode = enter_evaluation_mode(run.program, HOOK_WORDS[sources[0].stage])
     outer_page, page = run.logbook.page, Page()
@@ -43,13 +45,14 @@ def predictions(run: Run, sources: list[Source]) -> Generator[Any, None, Tables]
         leave_evaluation_mode()
 
 
-def sanity_check(run: Run, sources: list[Source]) -> None:
+def sanity_check(run: Run) -> None:
     """Try out the validation code on a few batches; what it logs is thrown away."""
     outer: Stage = run.stage
     run.stage = "sanity_check"
     run.call("on_sanity_check_start")
     with run.logbook.on_trial():
-        run.ports.backend.wrap_step(evaluate, "sanity_check")(run, sources)
+        run.ports.backend.wrap_step(evaluate, "sanity_check")(run, run.validation())
+    run.evaluated.clear()
     run.call("on_sanity_check_end")
     run.stage = outer
 
@@ -71,9 +74,9 @@ def _evaluation(run: Run, sources: list[Source], page: Page) -> Generator[Any, N
             yield index, output
         kept.append(outputs)
     page.enter("epoch")
-    run.logbook.settle(page)
     for hook in wanted:
         hook(kept if len(sources) > 1 else kept[0])
+    run.logbook.settle(page)
     run.call(f"on_{word}_epoch_end")
     tables = run.logbook.end_epoch(page, epoch=run.progress.epoch, step=run.step_index)
     run.call(f"on_{word}_end")
@@ -100,7 +103,8 @@ def _batches(run: Run, source: Source, index: int, step: Any, page: Page) -> Ite
         output = step(batch, batch_idx, index)
         for hook in ends:
             hook(output, batch, batch_idx, index)
-        run.logbook.end_step(page, epoch=run.progress.epoch, step=batch_idx)
+        run.logbook.end_step(page, epoch=run.progress.epoch, step=run.evaluated[index])
+        run.evaluated[index] += 1
         yield output
     if batch_idx < 0:
         raise ValueError(

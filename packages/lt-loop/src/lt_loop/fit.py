@@ -10,13 +10,16 @@ import dataclasses
 from collections.abc import Generator
 from typing import Any
 
+from lt_loop.automatic import Window, automatic_step
 from lt_loop.batches import windows
 from lt_loop.evaluate import evaluate, sanity_check
+from lt_loop.manual import manual_step
+from lt_loop.optimizers import Schedule
 from lt_loop.progress import Progress
 from lt_loop.run import Run
 from lt_loop.schedules import step_schedules
 from lt_loop.sources import Source
-from lt_loop.steps import as_outputs, automatic_step, bind_place
+from lt_loop.steps import as_outputs, bind_place
 
 Steps = Generator[Progress, None, str | None]
 """Yields at safe points; returns why the run ends, or None where it goes on."""
@@ -24,9 +27,8 @@ Steps = Generator[Progress, None, str | None]
 
 def fit(run: Run) -> Generator[Progress, None, None]:
     """Train until a limit is reached or somebody asks to stop; yield at every safe point."""
-    validation = run.validation()
-    if validation and run.limits.num_sanity_val_steps and run.resume is None:
-        sanity_check(run, validation)
+    if run.validates and run.limits.num_sanity_val_steps and run.resume is None:
+        sanity_check(run)
     sources = run.open("train")
     if not sources:
         run.finish("limit_train_batches=0: nothing to train")
@@ -35,11 +37,14 @@ def fit(run: Run) -> Generator[Progress, None, None]:
     if run.resume is not None:
         run.restore(run.resume)
     run.start_clock()
-    run.call("on_train_start")
+    run.at_safe_point = True
     reason = run.reason_to_stop(epoch_ended=True)
-    while reason is None:
-        reason = yield from training.epoch()
-    run.call("on_train_end")
+    if reason is None:
+        run.call("on_train_start")
+        reason = run.reason_to_stop(epoch_ended=True)
+        while reason is None:
+            reason = yield from training.epoch()
+        run.call("on_train_end")
     run.finish(reason)
 
 
@@ -53,17 +58,19 @@ class Training:
             ValueError: the loader can't serve the run's limits.
         """
         self.run, self.source = run, source
-        self.step = automatic_step(run)
+        self.window = Window()
+        self.step = automatic_step(run, self.window) if run.automatic else manual_step(run)
         self.place = bind_place(run)
         self.starts = run.hooks["on_train_batch_start"]
         self.ends = run.hooks["on_train_batch_end"]
         self.wants_outputs = run.hooks["training_epoch_end"]
         self.kept: list[Any] = []
+        self.skipped = False
+        self.validation = run.validation()
         self.validate_every = _validation_interval(run, source)
-        self.by_step = [s for s in run.schedules if s.interval == "step"]
-        by_epoch = [s for s in run.schedules if s.interval == "epoch"]
-        self.by_epoch = [s for s in by_epoch if not s.reduce_on_plateau]
-        self.by_plateau = [s for s in by_epoch if s.reduce_on_plateau]
+        self.by_step, self.step_plateaus = _schedules(run, "step")
+        self.by_epoch, self.epoch_plateaus = _schedules(run, "epoch")
+        self.plateaus_at = 0  # the number of steps when step_plateaus were last stepped
         _check_readable(run, source)
 
     def epoch(self) -> Steps:
@@ -72,6 +79,8 @@ class Training:
         if progress.batch == 0:
             page.reset()
         before = dataclasses.replace(progress)
+        self.skipped = self.window.pending = False
+        self.plateaus_at = progress.steps
         run.logbook.page = page
         page.enter("epoch")
         run.call("on_train_epoch_start")
@@ -81,8 +90,8 @@ class Training:
             self._check_trained(before)
         unyielded = reason is None and progress.batch == self.source.batches
         self._end_epoch(reason)
+        run.at_safe_point = True
         if unyielded:
-            run.at_safe_point = True
             yield progress
         return reason or run.reason_to_stop(epoch_ended=True)
 
@@ -99,6 +108,7 @@ class Training:
             batch = page.batch = place(batch)
             page.batch_size = None
             if starts and -1 in [hook(batch, batch_idx) for hook in starts]:
+                self.skipped = True
                 return None
             output, stepped = step(batch, batch_idx, window, closes)
             self._count(stepped)
@@ -108,8 +118,10 @@ class Training:
                 run.logbook.end_step(page, epoch=progress.epoch, step=run.step_index)
             if progress.batch == last:
                 return None
-            if validate_every and progress.batch % validate_every == 0:
+            if validate_every and self._place_in_interval() == 0:
                 self._validate()
+            if self.step_plateaus:
+                self._step_plateaus()
             if closes:
                 run.at_safe_point = True
                 yield progress
@@ -124,27 +136,43 @@ class Training:
         if stepped:
             progress.steps += 1
             if self.by_step:
-                step_schedules(self.by_step, progress.steps, self.run.logbook)
+                self._step_schedules(self.by_step, progress.steps)
         elif stepped is False:
             progress.skipped_steps += 1
+        if self.by_epoch and progress.batch == self.source.batches:
+            self._step_schedules(self.by_epoch, progress.epoch + 1)
+
+    def _step_schedules(self, schedules: list[Schedule], count: int) -> None:
+        own = self.run.hooks["lr_scheduler_step"]
+        step_schedules(schedules, count, self.run.logbook, own)
+
+    def _step_plateaus(self) -> None:
+        """Step the schedules that look at a value after optimizer steps, validation included."""
+        if self.plateaus_at < self.run.progress.steps:
+            self.plateaus_at = self.run.progress.steps
+            self._step_schedules(self.step_plateaus, self.plateaus_at)
 
     def _tell(self, output: Any, batch: Any, batch_idx: int) -> None:
         outputs = as_outputs(output)
         for hook in self.ends:
             hook(outputs, batch, batch_idx)
-        if self.wants_outputs and outputs is not None:
+        if self.wants_outputs and outputs:
             self.kept.append(outputs)
 
     def _validate(self) -> None:
         run = self.run
-        if (run.progress.epoch + 1) % run.limits.check_val_every_n_epoch == 0:
+        due = (run.progress.epoch + 1) % (run.limits.check_val_every_n_epoch or 1) == 0
+        if due and self.validation:
             run.stage = "validate"
-            evaluate(run, run.validation())
+            run.call("on_validation_model_zero_grad")
+            evaluate(run, self.validation)
             run.stage = "train"
 
     def _check_trained(self, before: Progress) -> None:
         progress = self.run.progress
-        if progress.batch == 0 and not self.starts:
+        if self.skipped or before.batch:  # the epoch was not read from its start to its end
+            return
+        if progress.batch == 0:
             raise ValueError(
                 f"A train loader yields batches in every epoch. Received a {self.source.kind} that "
                 f"yielded none in epoch {progress.epoch}. An iterator that was used up yields "
@@ -152,7 +180,7 @@ class Training:
             )
         batches = progress.batches - before.batches
         steps = progress.steps + progress.skipped_steps - before.steps - before.skipped_steps
-        if batches and not steps:
+        if batches and not steps and self.run.automatic:
             raise ValueError(
                 "training_step returns None to skip a batch. Received None for every one of the "
                 f"{batches} batches of epoch {progress.epoch}: nothing was trained. "
@@ -164,29 +192,46 @@ class Training:
         run, progress, logbook = self.run, self.run.progress, self.run.logbook
         run.at_safe_point = False
         complete = reason is None
-        if complete:
-            step_schedules(self.by_epoch, progress.epoch + 1, logbook)
+        if complete and progress.batch != self.source.batches:  # only now known to be the end
+            self._step_schedules(self.by_epoch, progress.epoch + 1)
         requested = reason is not None and reason == run.stop_request
-        if self.validates_at_end if complete else requested:
+        if self._validates_at_end(complete=complete, requested=requested):
             self._validate()
+        self._step_plateaus()
         page = logbook.training
         page.enter("epoch")
-        logbook.settle(page)
         for hook in self.wants_outputs:
             hook(self.kept)
         self.kept = []
+        logbook.settle(page)
         run.call("on_train_epoch_end")
         logbook.end_epoch(page, epoch=progress.epoch, step=run.step_index)
         if complete:
-            step_schedules(self.by_plateau, progress.epoch + 1, logbook)
+            self._step_schedules(self.epoch_plateaus, progress.epoch + 1)
             progress.epoch += 1
             progress.batch = 0
 
-    @property
-    def validates_at_end(self) -> bool:
-        """Whether the last batch of an epoch is one after which validation is due."""
-        every, done = self.validate_every, self.run.progress.batch
-        return bool(self.run.validation()) and (every is None or done % every == 0)
+    def _validates_at_end(self, *, complete: bool, requested: bool) -> bool:
+        """Return whether validation is due at the end of an epoch, and has not just run in it."""
+        if self.validate_every is None:
+            return requested or (complete and not self.skipped)
+        due = self._place_in_interval() == 0
+        return due if self.run.progress.batch == self.source.batches else requested and not due
+
+    def _place_in_interval(self) -> int:
+        """Return how many batches of an interval between validations are done, 0 at its end."""
+        across_epochs = self.run.limits.check_val_every_n_epoch is None
+        done = self.run.progress.batches if across_epochs else self.run.progress.batch
+        return done % (self.validate_every or 1)
+
+
+def _schedules(run: Run, interval: str) -> tuple[list[Schedule], list[Schedule]]:
+    """Return the schedules of an interval that the loop steps: plain ones, and on a plateau."""
+    schedules = [s for s in run.schedules if run.automatic and s.interval == interval]
+    return (
+        [schedule for schedule in schedules if not schedule.reduce_on_plateau],
+        [schedule for schedule in schedules if schedule.reduce_on_plateau],
+    )
 
 
 def _validation_interval(run: Run, source: Source) -> int | None:
@@ -195,11 +240,13 @@ def _validation_interval(run: Run, source: Source) -> int | None:
     if interval == 1.0 and isinstance(interval, float):
         return None
     if isinstance(interval, int):
-        if batches is not None and interval > batches:
+        across_epochs = run.limits.check_val_every_n_epoch is None
+        if batches is not None and interval > batches and not across_epochs:
             raise ValueError(
                 "val_check_interval may not exceed the batches of an epoch. Received "
                 f"val_check_interval={interval} and {batches} training batches. Give at most "
-                "that, or a share of the epoch."
+                "that, a share of the epoch, or check_val_every_n_epoch=None to count batches "
+                "across epochs."
             )
         return interval
     if batches is None:

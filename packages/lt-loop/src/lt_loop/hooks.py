@@ -8,12 +8,15 @@ import functools
 import inspect
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from lt_loop.spelling import closest
 
 Fn = TypeVar("Fn", bound=Callable[..., Any])
 Bound = tuple[Callable[..., Any], ...]
+
+Owner = Literal["callback", "program", "datamodule"]
+"""Who may implement a hook."""
 
 _MARK = "__lt_default__"
 
@@ -35,17 +38,19 @@ class Hook:
         name: Lightning's name.
         arguments: what a program receives; a callback receives ``trainer, module`` before them.
         optional: how many of the last arguments an implementation may leave out.
-        callback: whether callbacks may implement it.
-        program: whether programs may implement it.
+        owners: who may implement it.
     """
 
     name: str
     arguments: tuple[str, ...] = ()
     optional: int = 0
-    callback: bool = True
-    program: bool = True
+    owners: frozenset[Owner] = frozenset({"callback", "program"})
 
 
+_EVERYBODY: frozenset[Owner] = frozenset({"callback", "program", "datamodule"})
+_CALLBACKS: frozenset[Owner] = frozenset({"callback"})
+_PROGRAMS: frozenset[Owner] = frozenset({"program"})
+_DATA: frozenset[Owner] = frozenset({"program", "datamodule"})
 _BATCH = ("batch", "batch_idx")
 _STAGES = ("validation", "test", "predict")
 
@@ -67,31 +72,37 @@ def _shared_hooks() -> Iterable[Hook]:
     yield Hook("on_before_backward", ("loss",))
     yield Hook("on_after_backward")
     yield Hook("on_before_optimizer_step", ("optimizer",))
-    yield Hook("setup", ("stage",))
-    yield Hook("teardown", ("stage",))
+    yield Hook("setup", ("stage",), owners=_EVERYBODY)
+    yield Hook("teardown", ("stage",), owners=_EVERYBODY)
     yield Hook("on_save_checkpoint", ("checkpoint",))
     yield Hook("on_load_checkpoint", ("checkpoint",))
 
 
 def _callback_hooks() -> Iterable[Hook]:
-    """Yield the hooks of callbacks alone."""
-    yield Hook("on_sanity_check_start", program=False)
-    yield Hook("on_sanity_check_end", program=False)
-    yield Hook("on_exception", ("exception",), program=False)
-    yield Hook("on_log", ("metrics", "step"), program=False)
+    """Yield the hooks of callbacks that programs have not."""
+    yield Hook("on_sanity_check_start", owners=_CALLBACKS)
+    yield Hook("on_sanity_check_end", owners=_CALLBACKS)
+    yield Hook("on_exception", ("exception",), owners=_CALLBACKS | {"datamodule"})
+    yield Hook("on_log", ("metrics", "step"), owners=_CALLBACKS)
+
+
+def _data_hooks() -> Iterable[Hook]:
+    """Yield the hooks about data, of programs and datamodules."""
+    yield Hook("prepare_data", owners=_DATA)
+    yield Hook("on_before_batch_transfer", ("batch", "dataloader_idx"), owners=_DATA)
+    yield Hook("transfer_batch_to_device", ("batch", "device", "dataloader_idx"), owners=_DATA)
+    yield Hook("on_after_batch_transfer", ("batch", "dataloader_idx"), owners=_DATA)
+    for stage in ("train", "val", "test", "predict"):
+        yield Hook(f"{stage}_dataloader", owners=_DATA)
 
 
 def _program_hooks() -> Iterable[Hook]:
     """Yield the hooks of programs alone."""
     methods: dict[str, tuple[str, ...]] = {
-        "prepare_data": (),
         "configure_model": (),
         "configure_callbacks": (),
         "configure_optimizers": (),
         "on_validation_model_zero_grad": (),
-        "on_before_batch_transfer": ("batch", "dataloader_idx"),
-        "transfer_batch_to_device": ("batch", "device", "dataloader_idx"),
-        "on_after_batch_transfer": ("batch", "dataloader_idx"),
         "backward": ("loss",),
         "optimizer_step": ("epoch", "batch_idx", "optimizer", "optimizer_closure"),
         "optimizer_zero_grad": ("epoch", "batch_idx", "optimizer"),
@@ -103,21 +114,20 @@ def _program_hooks() -> Iterable[Hook]:
         ),
     }
     for name, arguments in methods.items():
-        yield Hook(name, arguments, callback=False)
-    yield Hook("training_step", _BATCH, optional=1, callback=False)
+        yield Hook(name, arguments, owners=_PROGRAMS)
+    yield Hook("training_step", _BATCH, optional=1, owners=_PROGRAMS)
     for stage in _STAGES:
-        yield Hook(f"on_{stage}_model_eval", callback=False)
-        yield Hook(f"on_{stage}_model_train", callback=False)
-        yield Hook(f"{stage}_step", (*_BATCH, "dataloader_idx"), optional=2, callback=False)
+        yield Hook(f"on_{stage}_model_eval", owners=_PROGRAMS)
+        yield Hook(f"on_{stage}_model_train", owners=_PROGRAMS)
+        yield Hook(f"{stage}_step", (*_BATCH, "dataloader_idx"), optional=2, owners=_PROGRAMS)
     for stage in ("training", "validation", "test"):
-        yield Hook(f"{stage}_epoch_end", ("outputs",), callback=False)
-        yield Hook(f"{stage}_step_end", ("outputs",), callback=False)
-    for stage in ("train", "val", "test", "predict"):
-        yield Hook(f"{stage}_dataloader", callback=False)
+        yield Hook(f"{stage}_epoch_end", ("outputs",), owners=_PROGRAMS)
+        yield Hook(f"{stage}_step_end", ("outputs",), owners=_PROGRAMS)
 
 
 HOOKS: dict[str, Hook] = {
-    hook.name: hook for hook in (*_shared_hooks(), *_callback_hooks(), *_program_hooks())
+    hook.name: hook
+    for hook in (*_shared_hooks(), *_callback_hooks(), *_data_hooks(), *_program_hooks())
 }
 
 REMOVED: dict[str, str] = {
@@ -144,16 +154,6 @@ REMOVED: dict[str, str] = {
     "get_progress_bar_dict": "log(..., prog_bar=True)",
 }
 """Hooks of earlier Lightning versions, and what to write instead."""
-
-NOT_YET: frozenset[str] = frozenset(
-    {
-        "optimizer_step",
-        "lr_scheduler_step",
-        "configure_gradient_clipping",
-        "on_validation_model_zero_grad",
-    }
-)
-"""Hooks that this version doesn't call; an override is refused rather than ignored."""
 
 
 def overridden(owner: Any, name: str) -> Callable[..., Any] | None:
@@ -211,7 +211,7 @@ def bind(name: str, *, trainer: Any, program: Any, callbacks: Iterable[Any]) -> 
     """
     hook = HOOKS[name]
     bound: list[Callable[..., Any]] = []
-    if hook.callback:
+    if "callback" in hook.owners:
         for callback in callbacks:
             if method := overridden(callback, name):
                 before = () if name == "on_log" else ("trainer", "module")
@@ -219,32 +219,25 @@ def bind(name: str, *, trainer: Any, program: Any, callbacks: Iterable[Any]) -> 
                 ready = functools.partial(method, trainer, program) if before else method
                 count -= len(before)
                 bound.append(ready if count == len(hook.arguments) else _shortened(ready, count))
-    if hook.program and (method := overridden(program, name)):
+    if "program" in hook.owners and (method := overridden(program, name)):
         count = check_arguments(program, hook, method)
         bound.append(method if count == len(hook.arguments) else _shortened(method, count))
     return tuple(bound)
 
 
-def check_spelling(owner: Any, *, callback: bool) -> None:
+def check_spelling(owner: Any, kind: Owner) -> None:
     """Refuse methods that look like a hook and would never be called.
 
     Raises:
-        TypeError: a method is a misspelt, removed or not yet supported hook, or a hook of programs
-            on a callback or the other way round.
+        TypeError: a method is a misspelt or removed hook, or a hook of another kind of owner.
     """
-    kind = "callback" if callback else "program"
-    allowed = [h.name for h in HOOKS.values() if (h.callback if callback else h.program)]
+    allowed = [hook.name for hook in HOOKS.values() if kind in hook.owners]
     for name in _own_methods(owner):
-        if name in allowed and name not in NOT_YET:
+        if name in allowed:
             continue
         where = f"{type(owner).__name__}.{name}"
         if name in REMOVED:
             raise TypeError(f"{where} is a hook that no longer exists. Use {REMOVED[name]}.")
-        if name in NOT_YET and not callback:
-            raise TypeError(
-                f"{where} overrides a hook that this version does not call yet. Remove it; "
-                "docs/known-limits.md lists what to do instead."
-            )
         if name in HOOKS and name.startswith("on_"):
             raise TypeError(f"{where} is never called: {name} is no hook of a {kind}.")
         cutoff = 0.8 if name.startswith("on_") else 0.9
@@ -260,7 +253,9 @@ def _own_methods(owner: Any) -> list[str]:
     names: dict[str, None] = {}
     for cls in type(owner).__mro__:
         methods = {k: v for k, v in vars(cls).items() if inspect.isfunction(v)}
-        if cls.__module__.startswith("torch.") or any(hasattr(v, _MARK) for v in methods.values()):
+        if getattr(cls, "__module__", "").startswith("torch.") or any(
+            hasattr(v, _MARK) for v in methods.values()
+        ):
             break
         names.update(dict.fromkeys(name for name in methods if not name.startswith("_")))
     return list(names)

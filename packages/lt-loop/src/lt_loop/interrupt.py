@@ -32,5 +32,7 @@ def stopping_at_safe_point(run: Run) -> Iterator[None]:
     signal.signal(signal.SIGINT, request)
     try:
         yield
+        if run.interrupted:  # after the last safe point
+            raise KeyboardInterrupt
     finally:
         signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -31,6 +31,7 @@ class Lifecycle:
 
     def __enter__(self) -> None:
         """Set everything up; on failure, tear down the part that was."""
+        self._run.under_way = True
         try:
             self._set_up()
         except BaseException as error:
@@ -60,28 +61,31 @@ class Lifecycle:
         if run.fn == "fit":
             where = f"{type(run.program).__name__}.configure_optimizers"
             returned = run.program.configure_optimizers()
-            run.optimizers, run.schedules = read_optimizers(returned, where=where)
-            _check_one_optimizer(run, where)
-        run.optimizers = list(run.ports.backend.setup(run.program, run.optimizers))
-        if run.fn == "fit":
+            optimizers, schedules = read_optimizers(returned, where=where)
+            if run.automatic:
+                _check_one(optimizers, where)
+            run.use_optimizers(run.ports.backend.setup(run.program, optimizers), schedules)
             run.call("on_fit_start")
+        else:
+            run.ports.backend.setup(run.program, [])
 
     def _leave(self, error: BaseException | None) -> None:
         run, failed = self._run, error
         if isinstance(error, GeneratorExit):
             run.finish("left by the caller")
             failed = None
-        first_failure: Exception | None = None
+        first_failure: BaseException | None = None
         teardowns = self._entered[::-1]
         self._entered = []
         if failed is not None:
             cause = unwrapped(failed)
-            run.finish(f"{type(cause).__name__}: {cause}")
-            teardowns[:0] = [functools.partial(hook, cause) for hook in run.hooks["on_exception"]]
+            run.finish(f"{type(cause).__name__}: {cause}".removesuffix(": "), failed=True)
+            listening = [*run.hooks["on_exception"], _hook(run.sources.datamodule, "on_exception")]
+            teardowns[:0] = [functools.partial(hook, cause) for hook in listening]
         for teardown in teardowns:
             try:
                 teardown()
-            except Exception as trouble:
+            except BaseException as trouble:  # not even Ctrl-C keeps the others from theirs
                 if failed is not None:
                     failed.add_note(f"Then a teardown failed too: {trouble!r}")
                     log.exception("a teardown failed after %r", failed)
@@ -90,14 +94,21 @@ class Lifecycle:
                 else:
                     first_failure.add_note(f"Another teardown failed too: {trouble!r}")
         run.logbook.page = None
+        run.under_way = False
+        for owner, trainer in run.trainers_before:
+            if getattr(trainer, "under_way", False):  # this run took place in a run of that one
+                owner.trainer = trainer
         if first_failure is not None:
             raise first_failure
 
 
 def unwrapped(error: BaseException) -> BaseException:
-    """Return a StopIteration of the user's that a generator had to wrap, else the error itself."""
-    if isinstance(error, RuntimeError) and isinstance(error.__cause__, StopIteration):
-        return error.__cause__
+    """Return a StopIteration that a generator of the engine had to wrap, else the error itself."""
+    cause = error.__cause__
+    if isinstance(error, RuntimeError) and isinstance(cause, StopIteration):
+        frame = cause.__traceback__.tb_frame if cause.__traceback__ else None  # the generator's
+        if frame and str(frame.f_globals.get("__name__")).startswith("lt_loop."):
+            return cause
     return error
 
 
@@ -111,32 +122,36 @@ def _components(run: Run) -> Iterator[tuple[Callable[[], Any], Teardown]]:
     """Yield the setup and teardown of datamodule, callbacks and program."""
     datamodule, program = run.sources.datamodule, run.program
     if datamodule is not None:
-        yield _hook(datamodule, "setup", run.fn), _hook(datamodule, "teardown", run.fn)
+        setup, teardown = _hook(datamodule, "setup"), _hook(datamodule, "teardown")
+        yield functools.partial(setup, run.fn), functools.partial(teardown, run.fn)
     for callback in run.callbacks:
         arguments = (run.trainer, program, run.fn)
         yield (
             functools.partial(callback.setup, *arguments),
             functools.partial(callback.teardown, *arguments),
         )
-    yield _hook(program, "setup", run.fn), _hook(program, "teardown", run.fn)
+    setup, teardown = _hook(program, "setup"), _hook(program, "teardown")
+    yield functools.partial(setup, run.fn), functools.partial(teardown, run.fn)
 
 
-def _hook(owner: Any, name: str, stage: str) -> Callable[[], Any]:
+def _hook(owner: Any, name: str) -> Callable[..., Any]:
+    """Return an owner's hook, its arguments checked; one that does nothing where it has none."""
     method = overridden(owner, name)
     if method is None:
         return _nothing
     check_arguments(owner, HOOKS[name], method)
-    return functools.partial(method, stage)
+    return method
 
 
-def _nothing() -> None:
+def _nothing(*_arguments: Any) -> None:
     """Stand in for a hook that nobody wrote."""
 
 
-def _check_one_optimizer(run: Run, where: str) -> None:
-    if len(run.optimizers) == 1:
+def _check_one(optimizers: list[Any], where: str) -> None:
+    if len(optimizers) == 1:
         return
     raise ValueError(
-        f"One optimizer is stepped automatically. Received {len(run.optimizers)} from {where}. "
-        "Give one optimizer several parameter groups."
+        f"One optimizer is stepped automatically. Received {len(optimizers)} from {where}. "
+        "Give one optimizer several parameter groups, or set automatic_optimization=False and step "
+        "them in training_step."
     )

@@ -8,6 +8,8 @@ from typing import Any, Literal
 
 MaxTime = str | datetime.timedelta | Mapping[str, int]
 
+_MAY_BE_NONE = ("max_epochs", "min_epochs", "min_steps", "check_val_every_n_epoch")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
@@ -24,7 +26,8 @@ class Limits:
         max_time: stop after this long: ``"DD:HH:MM:SS"``, a timedelta, or its keyword arguments.
         limit_train_batches: training batches of an epoch; likewise for val, test and predict.
         val_check_interval: validate after this many training batches, or this share of an epoch.
-        check_val_every_n_epoch: validate only in every n-th epoch.
+        check_val_every_n_epoch: validate only in every n-th epoch; None to count the batches of
+            ``val_check_interval``, an int then, across epochs.
         num_sanity_val_steps: validation batches tried before training; -1 for all of them.
         accumulate_grad_batches: batches whose gradients make one optimizer step.
         gradient_clip_val: clip gradients to this norm or value; None for no clipping.
@@ -46,7 +49,7 @@ class Limits:
     limit_test_batches: int | float = 1.0
     limit_predict_batches: int | float = 1.0
     val_check_interval: int | float = 1.0
-    check_val_every_n_epoch: int = 1
+    check_val_every_n_epoch: int | None = 1
     num_sanity_val_steps: int = 2
     accumulate_grad_batches: int = 1
     gradient_clip_val: float | None = None
@@ -67,6 +70,12 @@ class Limits:
             name = f"limit_{phase}_batches"
             _check_share(name, getattr(self, name), zero=True)
         _check_share("val_check_interval", self.val_check_interval, zero=False)
+        if self.check_val_every_n_epoch is None and isinstance(self.val_check_interval, float):
+            raise ValueError(
+                "check_val_every_n_epoch=None counts the batches of val_check_interval across "
+                f"epochs. Received val_check_interval={self.val_check_interval}, a share of one. "
+                "Give a number of batches."
+            )
         _check_clipping(self.gradient_clip_val, self.gradient_clip_algorithm)
         object.__setattr__(self, "max_seconds", _seconds(self.max_time))
         for least, most in (("min_epochs", "max_epochs"), ("min_steps", "max_steps")):
@@ -119,7 +128,7 @@ def batches_within(limit: int | float, length: int | None, *, name: str) -> int 
 
 
 def _check_int(name: str, value: Any, *, at_least: int, or_else: str = "") -> None:
-    if value is None and name in ("max_epochs", "min_epochs", "min_steps"):
+    if value is None and name in _MAY_BE_NONE:
         return
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{name} must be an int. Received {name}={value!r}.")

@@ -68,6 +68,15 @@ class Page:
         self.known[key] = entry
         return entry
 
+    def revive(self) -> None:
+        """Take up restored sums of names that were not logged again: their epoch ends too."""
+        for name, partial in self.restored.items():
+            if partial["flags"]:
+                entry = self.entries[name] = Entry(Flags(**partial["flags"]))
+                entry.load_state_dict(partial)
+                self.loaders[name] = None
+        self.restored.clear()
+
     def weight(self) -> float:
         """Return the size of the batch under way, 1 where there is none."""
         if self.batch_size is None:
@@ -106,6 +115,8 @@ class Logbook:
         entry = page.known.get(key) or page.entry(key, value)
         if type(value) is int:
             value = float(value)
+        elif type(value) is not float and (detach := getattr(value, "detach", None)):
+            value = detach()  # the graph behind it would live as long as the value
         weight = 1.0
         if entry.weighted:
             weight = page.weight() if batch_size is None else batch_size
@@ -121,8 +132,16 @@ class Logbook:
             entry.fresh = False
 
     def settle(self, page: Page) -> tuple[list[Entry], list[Scalar]]:
-        """Reduce a page's epoch values and write them into ``callback_metrics``."""
-        entries = [entry for entry in page.entries.values() if entry.flags.on_epoch]
+        """Reduce a page's epoch values and write them into the tables, over those of its steps."""
+        page.revive()
+        self._catch_up(page)
+        for entry in page.entries.values():
+            entry.last = None
+        entries = [
+            entry
+            for entry in page.entries.values()
+            if entry.flags.on_epoch and (entry.flags.sync_dist or not entry.empty)
+        ]
         values = [Scalar(entry.result(self._backend, self._world)) for entry in entries]
         self._publish(entries, values, on_step=False)
         return entries, values
@@ -187,10 +206,11 @@ class Logbook:
         self._logged.update({name: Scalar(value) for name, value in metrics.items()})
         self._send(dict(metrics), epoch, step)
 
-    def _catch_up(self) -> None:
+    def _catch_up(self, page: Page) -> None:
+        """Write the newest value of each name logged in steps into the tables."""
         entries = [
             entry
-            for entry in self.training.entries.values()
+            for entry in page.entries.values()
             if entry.flags.on_step and entry.last is not None
         ]
         self._publish(entries, self._last(entries), on_step=True)
@@ -203,31 +223,31 @@ class Logbook:
     @property
     def callback_metrics(self) -> dict[str, Scalar]:
         """All values by name, the newest of each. Reading waits for the device."""
-        self._catch_up()
+        self._catch_up(self.training)
         return dict(self._callback)
 
     @property
     def logged_metrics(self) -> dict[str, Scalar]:
         """The values that went, or would go, to loggers."""
-        self._catch_up()
+        self._catch_up(self.training)
         return dict(self._logged)
 
     @property
     def progress_bar_metrics(self) -> dict[str, Scalar]:
         """The values logged with ``prog_bar=True``. Reading waits for the device."""
-        self._catch_up()
+        self._catch_up(self.training)
         return dict(self._bar)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the partial sums of the training epoch under way, and the newest values."""
-        entries = self.training.entries.items()
+        sums = {
+            name: entry.state_dict(self._backend)
+            for name, entry in self.training.entries.items()
+            if entry.flags.on_epoch
+        }
         return {
-            "epoch_sums": {
-                name: entry.state_dict(self._backend)
-                for name, entry in entries
-                if entry.flags.on_epoch
-            },
-            "callback_metrics": {name: float(value) for name, value in self._callback.items()},
+            "epoch_sums": self.training.restored | sums,
+            "callback_metrics": {name: float(v) for name, v in self.callback_metrics.items()},
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

@@ -148,9 +148,16 @@ def _optimizer(given: Any, where: str) -> Any:
 
 
 def wants_closure(optimizer: Any) -> bool:
-    """Return whether ``optimizer.step`` can't be called without a closure, as that of LBFGS."""
+    """Return whether ``optimizer.step`` can't be called without a closure, as that of LBFGS.
+
+    The method is looked up on the class: torch's schedulers put a wrapper onto the instance whose
+    signature is not that of the method.
+    """
+    step = getattr(type(optimizer), "step", None)
+    if step is None:  # an attribute of the instance
+        return False
     try:
-        inspect.signature(optimizer.step).bind()
+        inspect.signature(step).bind(optimizer)
     except TypeError:
         return True
     return False

@@ -1,13 +1,20 @@
 """Planning: everything that can be known to be wrong before anything runs is refused here."""
 
-from collections.abc import Iterable
-from typing import Any
+import dataclasses
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from lt_loop.callback import Callback
 from lt_loop.hooks import check_spelling, overridden
-from lt_loop.run import Function
-from lt_loop.sources import LoaderStage, Sources
+from lt_loop.run import Function, Ports, Run
+from lt_loop.sources import WORDS, LoaderStage, Sources
 from lt_loop.spelling import closest
+
+if TYPE_CHECKING:
+    from lt_loop.trainer import Trainer
+
+Checkpoint = str | Path | Mapping[str, Any]
 
 _NEEDS: dict[Function, tuple[str, ...]] = {
     "fit": ("training_step", "configure_optimizers"),
@@ -17,13 +24,105 @@ _NEEDS: dict[Function, tuple[str, ...]] = {
 }
 
 
+def plan_run(  # noqa: PLR0913 - what a call of fit, validate, test or predict says
+    fn: Function,
+    *,
+    trainer: "Trainer",
+    last: Run | None,
+    model: Any,
+    loaders: Mapping[LoaderStage, Any],
+    datamodule: Any,
+    ports: Ports,
+    resume: Checkpoint | None,
+) -> Run:
+    """Plan one run: settle who takes part, and check everything that can be checked.
+
+    Args:
+        fn: what is asked for.
+        trainer: who asks.
+        last: its last run, whose program and datamodule are taken where none are given.
+        model: the program.
+        loaders: those of the call, by stage; a datamodule may stand in place of the first.
+        datamodule: where loaders come from instead.
+        ports: those of the trainer.
+        resume: a state, or the name of one, to go on from.
+
+    Raises:
+        RuntimeError: the last run is still under way.
+        TypeError: something is not what it must be, or has a misspelt hook.
+        ValueError: two things contradict each other, or a loader is missing.
+    """
+    _check_call(fn, last=last, resume=resume)
+    if model is None and last is not None:
+        given = any(loader is not None for loader in loaders.values())
+        model = last.program
+        datamodule = datamodule or (None if given else last.sources.datamodule)
+    first = next(iter(loaders))
+    if callable(getattr(loaders[first], f"{WORDS[first]}_dataloader", None)):
+        datamodule, loaders = loaders[first], {**loaders, first: None}
+    check_program(model, fn)
+    check_datamodule(datamodule, fn)
+    before = _attach(trainer, (model, datamodule))
+    callbacks = _combined(trainer.callbacks, own_callbacks(model))
+    check_states(callbacks)
+    sources = Sources(model, datamodule, loaders)
+    check_sources(model, sources, fn)
+    run = Run(
+        fn,
+        trainer=trainer,
+        program=model,
+        sources=sources,
+        callbacks=callbacks,
+        limits=trainer.limits,
+        ports=ports,
+    )
+    run.trainers_before = before
+    run.resume = ports.store.load(str(resume)) if isinstance(resume, str | Path) else resume
+    if fn != "fit" and last is not None and last.program is model:
+        run.progress = dataclasses.replace(last.progress)  # that of the weights it has
+    return run
+
+
+def _check_call(fn: Function, *, last: Run | None, resume: Checkpoint | None) -> None:
+    if last is not None and last.under_way:
+        raise RuntimeError(
+            f"A trainer does one run at a time. Received a call of {fn} while {last.fn} is under "
+            "way. Use a second Trainer, or wait for the end of the run."
+        )
+    if resume is not None and fn != "fit":
+        raise ValueError(
+            f"In this version {fn} does not start from a state. Received ckpt_path={resume!r}. "
+            "Load the weights into the module and leave it out."
+        )
+
+
+def _attach(trainer: Any, owners: Iterable[Any]) -> list[tuple[Any, Any]]:
+    """Give owners their trainer where they have a place for it; return those they had before."""
+    attached = [owner for owner in owners if hasattr(type(owner), "trainer")]
+    before = [(owner, _trainer_of(owner)) for owner in attached]
+    for owner in attached:
+        owner.trainer = trainer
+    return before
+
+
+def _trainer_of(owner: Any) -> Any:
+    try:
+        return owner.trainer
+    except RuntimeError:  # how an LTModule says that it has none
+        return None
+
+
 def check_program(program: Any, fn: Function) -> None:
     """Check that a program has what a run calls.
 
     Raises:
-        TypeError: it is a class, lacks a step, or has a misspelt hook.
-        ValueError: it asks for what this version can't do.
+        TypeError: there is none, it is a class, lacks a step, or has a misspelt hook.
     """
+    if program is None:
+        raise TypeError(
+            f"{fn} takes a module. Received none, and this trainer has not run one before. "
+            f"Pass it: trainer.{fn}(model)."
+        )
     if isinstance(program, type):
         raise TypeError(
             f"{fn} takes a module. Received the class {program.__name__}. "
@@ -40,12 +139,22 @@ def check_program(program: Any, fn: Function) -> None:
             f"{fn} needs a module with {' and '.join(_NEEDS[fn])}. Received "
             f"{type(program).__name__} without {name}.{hint} Write {name}."
         )
-    check_spelling(program, callback=False)
-    if not getattr(program, "automatic_optimization", True):
-        raise ValueError(
-            "This version steps the optimizer itself. Received a module with "
-            "automatic_optimization=False. Leave it True, or write the loop with lt_accel alone."
+    check_spelling(program, "program")
+
+
+def check_datamodule(datamodule: Any, fn: Function) -> None:
+    """Check that a datamodule is an object whose hooks are called.
+
+    Raises:
+        TypeError: it is a class or has a misspelt hook.
+    """
+    if isinstance(datamodule, type):
+        raise TypeError(
+            f"{fn} takes a datamodule. Received the class {datamodule.__name__}. "
+            f"Make an instance: {datamodule.__name__}(...)."
         )
+    if datamodule is not None:
+        check_spelling(datamodule, "datamodule")
 
 
 def check_callbacks(callbacks: Iterable[Any], *, argument: str) -> tuple[Callback, ...]:
@@ -66,7 +175,7 @@ def check_callbacks(callbacks: Iterable[Any], *, argument: str) -> tuple[Callbac
                 f"{argument} takes instances of Callback. Received {callback!r} of type "
                 f"{type(callback).__name__}. Subclass lt_loop.Callback."
             )
-        check_spelling(callback, callback=True)
+        check_spelling(callback, "callback")
         checked.append(callback)
     return tuple(checked)
 
@@ -99,7 +208,7 @@ def own_callbacks(program: Any) -> tuple[Callback, ...]:
     return check_callbacks(returned, argument="configure_callbacks")
 
 
-def combined(given: Iterable[Callback], own: Iterable[Callback]) -> tuple[Callback, ...]:
+def _combined(given: Iterable[Callback], own: Iterable[Callback]) -> tuple[Callback, ...]:
     """Return the trainer's callbacks and the program's, which replace those of the same type."""
     own = tuple(own)
     types = {type(callback) for callback in own}

@@ -94,10 +94,16 @@ class Backend(Protocol):
             ValueError: the loss is no scalar or has no gradient.
         """
 
-    def clip(self, optimizer: Any, value: float, algorithm: Literal["norm", "value"]) -> Any:
-        """Clip the gradients in place, in their true scale; return the total norm before.
+    def clip(self, optimizer: Any, value: float | None, algorithm: Literal["norm", "value"]) -> Any:
+        """Bring the gradients to their true scale and clip them in place.
 
-        For ``"value"`` there is no norm to return: None.
+        Args:
+            optimizer: whose parameters' gradients are meant.
+            value: the greatest norm or value; None to clip nothing, before hooks that look.
+            algorithm: by the total norm, or each value.
+
+        Returns:
+            The total norm before; None where it was not needed.
         """
 
     def step(self, optimizer: Any, closure: Callable[[], Any] | None) -> bool:

@@ -2,7 +2,8 @@
 
 import logging
 import time
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,6 +14,7 @@ from lt_loop.optimizers import Schedule
 from lt_loop.ports import Backend, Feed, Store, World
 from lt_loop.progress import Progress
 from lt_loop.sources import LoaderStage, Source, Sources
+from lt_loop.stepping import SteppedOptimizer
 
 if TYPE_CHECKING:
     from lt_loop.callback import Callback
@@ -82,8 +84,13 @@ class Run:
         self.logbook = Logbook(ports.backend, ports.world, on_log)
         self.progress = Progress()
         self.stage: Stage = "train" if fn == "fit" else fn
+        self.automatic = bool(getattr(program, "automatic_optimization", True))
         self.optimizers: list[Any] = []
+        self.stepped_optimizers: list[SteppedOptimizer] = []
         self.schedules: list[Schedule] = []
+        self.evaluated: Counter[int] = Counter()  # batches, by the index of the loader
+        self.trainers_before: list[tuple[Any, Any]] = []  # owner, and the trainer it had
+        self.under_way = False
         self.at_safe_point = False
         self.interrupted = False
         self.verbose = False
@@ -97,16 +104,26 @@ class Run:
         for hook in self.hooks[name]:
             hook(*arguments)
 
+    def use_optimizers(self, optimizers: Iterable[Any], schedules: Iterable[Schedule]) -> None:
+        """Take the optimizers that the backend returned, and the schedules beside them."""
+        backend, hooks = self.ports.backend, self.hooks["on_before_optimizer_step"]
+        self.optimizers, self.schedules = list(optimizers), list(schedules)
+        self.stepped_optimizers = [SteppedOptimizer(o, backend, hooks) for o in self.optimizers]
+
     def open(self, stage: LoaderStage) -> list[Source]:
         """Return the opened loaders of a stage; none where its limit is 0."""
         ports = self.ports
         return self.sources.open(stage, feed=ports.feed, world=ports.world, limits=self.limits)
 
+    @property
+    def validates(self) -> bool:
+        """Whether a fit validates: there is a step for it, a loader, and a limit above 0."""
+        has_step = overridden(self.program, "validation_step") is not None
+        return has_step and self.sources.has("validate") and self.limits.limit_val_batches != 0
+
     def validation(self) -> list[Source]:
         """Return the loaders that a fit validates with; none where nobody validates."""
-        if overridden(self.program, "validation_step") is None:
-            return []
-        return self.open("validate") if self.sources.has("validate") else []
+        return self.open("validate") if self.validates else []
 
     @property
     def step_index(self) -> int:
@@ -143,9 +160,11 @@ class Run:
             limits.min_steps or 0
         )
 
-    def finish(self, reason: str) -> None:
-        """Write down how the run ended."""
-        self.result = RunResult(reason, self.progress, self.logbook.published)
+    def finish(self, reason: str, *, failed: bool = False) -> None:
+        """Write down how the run ended. After a failure the device is left in peace."""
+        metrics = self.logbook.published if failed else self.logbook.callback_metrics
+        values = {name: float(value) for name, value in metrics.items()}
+        self.result = RunResult(reason, self.progress, values)
         log.info("%s ended: %s", self.fn, reason)
 
     def capture(self) -> dict[str, Any]:
@@ -157,8 +176,8 @@ class Run:
         if not self.at_safe_point:
             raise RuntimeError(
                 "A run's state is whole at its safe points only: between optimizer steps. Received "
-                "a request to capture it within one. Ask in on_train_batch_end, at the end of an "
-                "epoch, or in the loop over trainer.steps(...)."
+                "a request to capture it within one. Ask in the loop over trainer.steps(...), in "
+                "on_train_end, or after the run."
             )
         state = {
             "format": FORMAT,
@@ -168,7 +187,8 @@ class Run:
             "feed": self.sources.state_dict(),
             "logbook": self.logbook.state_dict(),
             "callbacks": {c.state_key: s for c in self.callbacks if (s := c.state_dict())},
-            "limits": {"accumulate_grad_batches": self.limits.accumulate_grad_batches},
+            "datamodule": self.sources.datamodule_state(),
+            "limits": self._limits_that_shape_it(),
         }
         self.call("on_save_checkpoint", state)
         return state
@@ -184,6 +204,7 @@ class Run:
                 f"A state to resume from has format {FORMAT}. Received format "
                 f"{state.get('format')!r}. Pass what trainer.capture() or a store returned."
             )
+        self._check_alike(state)
         self.call("on_load_checkpoint", state)
         self.progress.load_state_dict(state["progress"])
         if reason := self.reason_to_stop(epoch_ended=True):
@@ -195,8 +216,22 @@ class Run:
         self.ports.backend.restore(state["backend"])
         for schedule, saved in zip(self.schedules, state["schedules"], strict=True):
             schedule.scheduler.load_state_dict(saved)
+        self.sources.load_datamodule_state(state["datamodule"])
         self.sources.load_state_dict(state["feed"])
         self.logbook.load_state_dict(state["logbook"])
         for callback in self.callbacks:
             if callback.state_key in state["callbacks"]:
                 callback.load_state_dict(state["callbacks"][callback.state_key])
+
+    def _limits_that_shape_it(self) -> dict[str, Any]:
+        return {"accumulate_grad_batches": self.limits.accumulate_grad_batches}
+
+    def _check_alike(self, state: Mapping[str, Any]) -> None:
+        """Refuse to go on in the midst of an epoch under limits that would cut it otherwise."""
+        ours = self._limits_that_shape_it()
+        if state["progress"]["batch"] and state["limits"] != ours:
+            raise ValueError(
+                "A run that goes on within an epoch keeps the limits it was started with. Received "
+                f"{ours} and a state of {dict(state['limits'])}. Give the same, or resume from the "
+                "end of an epoch."
+            )

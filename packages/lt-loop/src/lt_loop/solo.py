@@ -47,17 +47,20 @@ class DuckBackend:
             )
         loss.backward()
 
-    def clip(self, optimizer: Any, value: float, algorithm: Literal["norm", "value"]) -> NoReturn:
-        """Refuse: without knowing the numbers there is nothing to clip.
+    def clip(
+        self, optimizer: Any, value: float | None, algorithm: Literal["norm", "value"]
+    ) -> None:
+        """Refuse to clip: without knowing the numbers there is nothing to do.
 
         Raises:
-            ValueError: always.
+            ValueError: there is a value to clip to.
         """
-        raise ValueError(
-            "Clipping gradients needs a backend that knows them. Received "
-            f"gradient_clip_val={value}, gradient_clip_algorithm={algorithm!r} for "
-            f"{type(optimizer).__name__}. Install lt-accel or pass Trainer(backend=...)."
-        )
+        if value is not None:
+            raise ValueError(
+                "Clipping gradients needs a backend that knows them. Received "
+                f"gradient_clip_val={value}, gradient_clip_algorithm={algorithm!r} for "
+                f"{type(optimizer).__name__}. Install lt-accel or pass Trainer(backend=...)."
+            )
 
     def step(self, optimizer: Any, closure: Callable[[], Any] | None) -> bool:
         """Call ``optimizer.step()``, with the closure if there is one."""

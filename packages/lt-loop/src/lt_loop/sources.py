@@ -1,8 +1,9 @@
 """Sources: which loader serves which stage, opened through the feed, limited and closed again."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, Literal
 
 from lt_loop.hooks import overridden
@@ -62,6 +63,7 @@ class Sources:
         self._owners = [program] if datamodule is None else [datamodule, program]
         self._given = given
         self._opened: dict[LoaderStage, list[Source]] = {}
+        self._position: dict[str, Any] = {"train": []}
 
     def has(self, stage: LoaderStage) -> bool:
         """Return whether there is a loader for a stage, without asking for it."""
@@ -122,19 +124,33 @@ class Sources:
         return list(returned)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the position in the training data."""
-        return {"train": [source.stream.state_dict() for source in self._opened.get("train", [])]}
+        """Return the position in the training data; once closed, the position then."""
+        if "train" not in self._opened:
+            return self._position
+        return {"train": [source.stream.state_dict() for source in self._opened["train"]]}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a position. The training loader must be open."""
         for source, saved in zip(self._opened["train"], state["train"], strict=True):
             source.stream.load_state_dict(saved)
 
+    def datamodule_state(self) -> dict[str, Any]:
+        """Return what the datamodule wants to survive; empty where there is nothing."""
+        own = overridden(self.datamodule, "state_dict")
+        return dict(own()) if own else {}
+
+    def load_datamodule_state(self, state: Mapping[str, Any]) -> None:
+        """Put back what :meth:`datamodule_state` returned."""
+        if state and (own := overridden(self.datamodule, "load_state_dict")):
+            own(state)
+
     def close(self) -> None:
-        """Let go of everything that was opened."""
-        while self._opened:
-            for source in self._opened.popitem()[1]:
-                source.stream.close()
+        """Let go of everything that was opened, of each also where another one's close fails."""
+        self._position = self.state_dict()
+        opened, self._opened = self._opened, {}
+        with ExitStack() as closing:
+            for source in chain.from_iterable(opened.values()):
+                closing.callback(source.stream.close)
 
 
 def _several(loaders: Any) -> bool:

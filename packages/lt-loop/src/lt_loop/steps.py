@@ -6,7 +6,6 @@ from functools import partial
 from typing import Any
 
 from lt_loop.hooks import HOOKS, check_arguments, overridden
-from lt_loop.optimizers import wants_closure
 from lt_loop.ports import Phase
 from lt_loop.run import Run
 
@@ -19,7 +18,7 @@ STEP_NAMES: dict[Phase, str] = {
 
 TrainStep = Callable[[Any, int, int, bool], tuple[Any, bool | None]]
 """Takes batch, index, window size and whether the batch closes its window; returns what
-``training_step`` returned, and True where the optimizer stepped, False where a scaler skipped the
+``training_step`` returned, and True where an optimizer stepped, False where a scaler skipped the
 step, None where there was nothing to step yet."""
 
 
@@ -126,116 +125,9 @@ def detached(value: Any) -> Any:
 
 
 def as_outputs(output: Any) -> Any:
-    """Return what ``on_train_batch_end`` receives: a dict with ``"loss"``, or None."""
+    """Return what ``on_train_batch_end`` receives: a dict with ``"loss"``, empty without one."""
     if output is None:
-        return None
-    return detached(output if isinstance(output, dict) else {"loss": output})
-
-
-class Window:
-    """The accumulation window under way."""
-
-    __slots__ = ("pending",)
-
-    def __init__(self) -> None:
-        """Start without a gradient in it."""
-        self.pending = False
-
-
-def automatic_step(run: Run) -> TrainStep:
-    """Return the training step with everything around it that this run asks for.
-
-    The order is Lightning's: ``training_step``, gradients dropped, ``backward``, clipping, the
-    optimizer. Gradients are dropped once for each window, before its first backward.
-    """
-    (optimizer,) = run.optimizers
-    window = Window()
-    differentiate = _differentiate(run, optimizer, window)
-    prepare = _prepare_step(run, optimizer, window)
-    take_step = run.ports.backend.step
-
-    def step(batch: Any, batch_idx: int, size: int, closes: bool) -> tuple[Any, bool | None]:
-        output = differentiate(batch, batch_idx, size, closes)
-        if not (closes and window.pending):
-            return output, None
-        prepare()
-        return output, take_step(optimizer, None)
-
-    def step_with_closure(
-        batch: Any, batch_idx: int, size: int, closes: bool
-    ) -> tuple[Any, bool | None]:
-        outputs: list[Any] = []
-
-        def closure() -> Any:
-            outputs.append(differentiate(batch, batch_idx, size, closes))
-            if not window.pending:
-                raise ValueError(
-                    f"{type(optimizer).__name__} evaluates the loss several times and can't skip a "
-                    f"batch. Received None from training_step for batch {batch_idx}."
-                )
-            prepare()
-            return loss_of(outputs[-1])
-
-        stepped = take_step(optimizer, closure)
-        return outputs[0], stepped
-
-    return step_with_closure if wants_closure(optimizer) else step
-
-
-def _differentiate(run: Run, optimizer: Any, window: Window) -> Callable[..., Any]:
-    """Return the function from a batch to what ``training_step`` returned, gradients added up."""
-    training_step = bind_step(run, "train")
-    on_zero_grad, on_backward = run.hooks["on_before_zero_grad"], run.hooks["on_before_backward"]
-    after_backward = run.hooks["on_after_backward"]
-    zero_grad, backward = _zero_grad(run, optimizer), _backward(run)
-
-    def differentiate(batch: Any, batch_idx: int, size: int, closes: bool) -> Any:
-        output = training_step(batch, batch_idx)
-        loss = loss_of(output)
-        if loss is None:
-            return output
-        if not window.pending:
-            for hook in on_zero_grad:
-                hook(optimizer)
-            zero_grad(batch_idx)
-            window.pending = True
-        if size != 1:
-            loss = loss / size
-        for hook in on_backward:
-            hook(loss)
-        backward(loss, sync=closes)
-        for hook in after_backward:
-            hook()
-        return output
-
-    return differentiate
-
-
-def _prepare_step(run: Run, optimizer: Any, window: Window) -> Callable[[], None]:
-    """Return the function that closes the window: hooks, then clipping."""
-    on_step, clip = run.hooks["on_before_optimizer_step"], run.ports.backend.clip
-    value, algorithm = run.limits.gradient_clip_val, run.limits.gradient_clip_algorithm
-
-    def prepare() -> None:
-        window.pending = False
-        for hook in on_step:
-            hook(optimizer)
-        if value:
-            clip(optimizer, value, algorithm)
-
-    return prepare
-
-
-def _zero_grad(run: Run, optimizer: Any) -> Callable[[int], None]:
-    if own := overridden(run.program, "optimizer_zero_grad"):
-        check_arguments(run.program, HOOKS["optimizer_zero_grad"], own)
-        return lambda batch_idx: own(run.progress.epoch, batch_idx, optimizer)
-    clear = run.ports.backend.zero_grad
-    return lambda _batch_idx: clear(optimizer)
-
-
-def _backward(run: Run) -> Callable[..., None]:
-    if own := overridden(run.program, "backward"):
-        check_arguments(run.program, HOOKS["backward"], own)
-        return lambda loss, *, sync: own(loss)
-    return run.ports.backend.backward
+        return {}
+    if isinstance(output, dict):
+        return detached(output)
+    return {"loss": output.detach() if hasattr(output, "detach") else output}

@@ -8,31 +8,31 @@ from typing import Any, Literal
 from lt_loop import arguments
 from lt_loop.evaluate import Tables, evaluate, predictions
 from lt_loop.fit import fit
+from lt_loop.hooks import overridden
 from lt_loop.interrupt import stopping_at_safe_point
 from lt_loop.lifecycle import Lifecycle, unwrapped
 from lt_loop.limits import MaxTime
-from lt_loop.planning import check_program, check_sources, check_states, combined, own_callbacks
+from lt_loop.planning import Checkpoint, plan_run
 from lt_loop.ports import Backend, Feed, Store, T, World
 from lt_loop.progress import Progress
 from lt_loop.run import Function, Run, RunResult
-from lt_loop.sources import WORDS, LoaderStage, Sources
+from lt_loop.sources import LoaderStage
 from lt_loop.view import RunView
 
 log = logging.getLogger("lt_loop")
-
-Checkpoint = str | Path | Mapping[str, Any]
 
 
 class Trainer(RunView):
     """Runs a module: ``fit``, ``validate``, ``test``, ``predict``, and ``steps`` for your own loop.
 
-    Names and meanings are Lightning's; docs/lightning-parity.md lists them. Whatever can be known
-    to be wrong is refused here or when a run is planned, before anything runs.
+    Names and meanings are Lightning's; docs/migrating-from-lightning.md lists what differs.
+    Whatever can be known to be wrong is refused here or when a run is planned, before it starts.
 
     Args:
         accelerator: ``"cpu"``, ``"gpu"``, ``"mps"``, any torch device type, or ``"auto"``. This and
             the other words that speak of hardware (strategy, devices, num_nodes, precision,
-            deterministic, benchmark, inference_mode, sync_batchnorm) are read by the backend.
+            deterministic, benchmark, detect_anomaly, inference_mode, sync_batchnorm) are read by
+            the backend.
         strategy: how the model is spread over devices.
         devices: how many devices, or which.
         num_nodes: how many machines.
@@ -345,9 +345,26 @@ class Trainer(RunView):
         flags = (prog_bar, logger, on_step, on_epoch, reduce_fx, sync_dist, add_dataloader_idx)
         run.logbook.log(name, value, batch_size, flags)
 
+    def place(self, batch: Any) -> Any:
+        """Return a batch where the program computes, as the backend moves it."""
+        return self._ports.backend.place(batch)
+
     def backward(self, loss: Any) -> None:
-        """Let the backend add the gradients of a loss, for a ``backward`` of your own."""
+        """Let the backend add the gradients of a loss: what an override of ``backward`` calls."""
         self._ports.backend.backward(loss, sync=True)
+
+    def manual_backward(self, loss: Any) -> None:
+        """Add the gradients of a loss as an automatic step does, hooks included.
+
+        Raises:
+            RuntimeError: no run is under way.
+        """
+        if self._run is None:
+            raise RuntimeError("Gradients belong to a run. Received a loss outside of one.")
+        self._run.call("on_before_backward", loss)
+        backward = overridden(self._run.program, "backward") or self.backward
+        backward(loss)
+        self._run.call("on_after_backward")
 
     def clip_gradients(
         self,
@@ -369,44 +386,18 @@ class Trainer(RunView):
         datamodule: Any,
         ckpt_path: Checkpoint | None,
     ) -> Run:
-        last = self._run
-        if model is None and last is not None:
-            model, datamodule = last.program, datamodule or last.sources.datamodule
-            if any(loader is not None for loader in loaders.values()):
-                datamodule = None
-        if model is None:
-            raise TypeError(
-                f"{fn} takes a module. Received none, and this trainer has not run one before. "
-                f"Pass it: trainer.{fn}(model)."
-            )
-        first = next(iter(loaders))
-        if callable(getattr(loaders[first], f"{WORDS[first]}_dataloader", None)):
-            datamodule, loaders = loaders[first], {**loaders, first: None}
-        check_program(model, fn)
-        for owner in (model, datamodule):
-            if hasattr(type(owner), "trainer"):
-                owner.trainer = self
-        callbacks = combined(self.callbacks, own_callbacks(model))
-        check_states(callbacks)
-        sources = Sources(model, datamodule, loaders)
-        check_sources(model, sources, fn)
-        run = Run(
+        run = plan_run(
             fn,
             trainer=self,
-            program=model,
-            sources=sources,
-            callbacks=callbacks,
-            limits=self.limits,
+            last=self._run,
+            model=model,
+            loaders=loaders,
+            datamodule=datamodule,
             ports=self._ports,
+            resume=ckpt_path,
         )
-        run.resume = self._state(ckpt_path)
         self._run = run
         return run
-
-    def _state(self, ckpt_path: Checkpoint | None) -> Mapping[str, Any] | None:
-        if ckpt_path is None or isinstance(ckpt_path, Mapping):
-            return ckpt_path
-        return self._ports.store.load(str(ckpt_path))
 
     def _launch(self, run: Run, main: Callable[[], T]) -> T:
         try:

@@ -11,6 +11,7 @@ from lt_loop.optimizers import Schedule
 from lt_loop.progress import Progress
 from lt_loop.run import Ports, Run
 from lt_loop.sources import LoaderStage
+from lt_loop.stepping import SteppedOptimizer
 
 
 class RunView:
@@ -24,6 +25,11 @@ class RunView:
     default_root_dir: str
     _ports: Ports
     _run: Run | None = None
+
+    @property
+    def under_way(self) -> bool:
+        """Whether a run has been set up and not torn down yet."""
+        return self._run is not None and self._run.under_way
 
     @property
     def progress(self) -> Progress:
@@ -89,6 +95,11 @@ class RunView:
     def optimizers(self) -> list[Any]:
         """The optimizers, as the backend returned them."""
         return self._run.optimizers if self._run else []
+
+    @property
+    def stepped_optimizers(self) -> list[SteppedOptimizer]:
+        """The optimizers as a module steps them itself: what ``self.optimizers()`` returns."""
+        return self._run.stepped_optimizers if self._run else []
 
     @property
     def lr_scheduler_configs(self) -> list[Schedule]:

@@ -61,14 +61,6 @@ class DataHooks(HasHyperparameters):
         """Change a batch on the device, for example to augment it; return it."""
         return batch
 
-    @library_default
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add what must survive to a state about to be saved."""
-
-    @library_default
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take what was added from a state about to be restored."""
-
     def _running_trainer(self, wanted_by: str) -> Any:
         """Return the trainer that runs this object.
 

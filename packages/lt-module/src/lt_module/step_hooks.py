@@ -283,3 +283,11 @@ class StepHooks(DataHooks):
         """
         trainer = self._running_trainer("clip_gradients")
         trainer.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+
+    @library_default
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what must survive to a state about to be saved."""
+
+    @library_default
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take what was added from a state about to be restored."""

@@ -1,0 +1,173 @@
+"""The automatic training step: everything around ``training_step`` that a run asks for.
+
+The order is Lightning's: ``training_step``, gradients dropped, ``backward``, clipping, the
+optimizer. Gradients are dropped once for each accumulation window, before its first backward.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from lt_loop.hooks import HOOKS, check_arguments, overridden
+from lt_loop.optimizers import wants_closure
+from lt_loop.run import Run
+from lt_loop.stepping import SteppedOptimizer
+from lt_loop.steps import TrainStep, bind_step, loss_of
+
+
+class Window:
+    """The accumulation window under way."""
+
+    __slots__ = ("pending",)
+
+    def __init__(self) -> None:
+        """Start without a gradient in it."""
+        self.pending = False
+
+
+def automatic_step(run: Run, window: Window) -> TrainStep:
+    """Return the training step of a run with one optimizer.
+
+    Args:
+        run: the run.
+        window: where the step notes whether a gradient is pending.
+
+    Raises:
+        TypeError: an override takes other arguments than its hook hands out.
+        ValueError: the optimizer evaluates the loss itself, which accumulation can't follow.
+    """
+    (optimizer,) = run.optimizers
+    differentiate = _differentiate(run, optimizer, window)
+    prepare = _prepare_step(run, optimizer, window)
+    own = _own(run, "optimizer_step")
+    if own or wants_closure(optimizer):
+        return _step_with_closure(run, differentiate, prepare, window, own)
+    take_step = run.ports.backend.step
+
+    def step(batch: Any, batch_idx: int, size: int, closes: bool) -> tuple[Any, bool | None]:
+        output = differentiate(batch, batch_idx, size, closes)
+        if not (closes and window.pending):
+            return output, None
+        prepare()
+        return output, take_step(optimizer, None)
+
+    return step
+
+
+def _step_with_closure(
+    run: Run,
+    differentiate: Callable[..., Any],
+    prepare: Callable[[], None],
+    window: Window,
+    own: Callable[..., Any] | None,
+) -> TrainStep:
+    """Return the step in which the optimizer, or ``optimizer_step``, evaluates the loss."""
+    (optimizer,) = run.optimizers
+    name = type(optimizer).__name__
+    stepped = SteppedOptimizer(optimizer, run.ports.backend, ())
+    evaluates_itself = wants_closure(optimizer)
+    if evaluates_itself and run.limits.accumulate_grad_batches > 1:
+        raise ValueError(
+            f"{name} evaluates the loss of one batch several times. Received "
+            f"accumulate_grad_batches={run.limits.accumulate_grad_batches}. Use larger batches."
+        )
+
+    def step(batch: Any, batch_idx: int, size: int, closes: bool) -> tuple[Any, bool | None]:
+        if not closes:
+            return differentiate(batch, batch_idx, size, closes), None
+        outputs: list[Any] = []
+
+        def closure() -> Any:
+            outputs.append(differentiate(batch, batch_idx, size, closes))
+            if window.pending:
+                prepare()
+            elif evaluates_itself:
+                raise ValueError(
+                    f"{name} evaluates the loss several times and can't skip a batch. Received "
+                    f"None from training_step for batch {batch_idx}. Return the loss."
+                )
+            else:
+                stepped.skips = True
+            return loss_of(outputs[-1])
+
+        if own:
+            own(run.progress.epoch, batch_idx, stepped, closure)
+        else:
+            stepped.step(closure)
+        if not outputs:
+            raise RuntimeError(
+                "optimizer_step calls the closure it is given, which runs training_step. Received "
+                f"an override that did not, for batch {batch_idx}. Write "
+                "optimizer.step(closure=optimizer_closure)."
+            )
+        return outputs[0], stepped.taken()
+
+    return step
+
+
+def _differentiate(run: Run, optimizer: Any, window: Window) -> Callable[..., Any]:
+    """Return the function from a batch to what ``training_step`` returned, gradients added up."""
+    training_step = bind_step(run, "train")
+    on_zero_grad, on_backward = run.hooks["on_before_zero_grad"], run.hooks["on_before_backward"]
+    after_backward = run.hooks["on_after_backward"]
+    zero_grad, backward = _zero_grad(run, optimizer), _backward(run)
+
+    def differentiate(batch: Any, batch_idx: int, size: int, closes: bool) -> Any:
+        output = training_step(batch, batch_idx)
+        loss = loss_of(output)
+        if loss is None:
+            return output
+        if not window.pending:
+            for hook in on_zero_grad:
+                hook(optimizer)
+            zero_grad(batch_idx)
+            window.pending = True
+        if size != 1:
+            loss = loss / size
+        for hook in on_backward:
+            hook(loss)
+        backward(loss, sync=closes)
+        for hook in after_backward:
+            hook()
+        return output
+
+    return differentiate
+
+
+def _prepare_step(run: Run, optimizer: Any, window: Window) -> Callable[[], None]:
+    """Return the function that closes the window: hooks, then clipping."""
+    on_step, clip = run.hooks["on_before_optimizer_step"], run.ports.backend.clip
+    value, algorithm = run.limits.gradient_clip_val, run.limits.gradient_clip_algorithm
+    own_clip = _own(run, "configure_gradient_clipping")
+
+    def prepare() -> None:
+        window.pending = False
+        if on_step:
+            clip(optimizer, None, algorithm)  # hooks look at gradients in their true scale
+        for hook in on_step:
+            hook(optimizer)
+        if own_clip:
+            own_clip(optimizer, value, algorithm)
+        elif value:
+            clip(optimizer, value, algorithm)
+
+    return prepare
+
+
+def _zero_grad(run: Run, optimizer: Any) -> Callable[[int], None]:
+    if own := _own(run, "optimizer_zero_grad"):
+        return lambda batch_idx: own(run.progress.epoch, batch_idx, optimizer)
+    clear = run.ports.backend.zero_grad
+    return lambda _batch_idx: clear(optimizer)
+
+
+def _backward(run: Run) -> Callable[..., None]:
+    if own := _own(run, "backward"):
+        return lambda loss, *, sync: own(loss)
+    return run.ports.backend.backward
+
+
+def _own(run: Run, name: str) -> Callable[..., Any] | None:
+    """Return the program's own version of a step of the engine, its arguments checked."""
+    if own := overridden(run.program, name):
+        check_arguments(run.program, HOOKS[name], own)
+    return own

@@ -1,0 +1,40 @@
+"""The training step of manual optimization: ``training_step`` does everything itself."""
+
+from typing import Any
+
+from lt_loop.run import Run
+from lt_loop.steps import TrainStep, bind_step
+
+
+def manual_step(run: Run) -> TrainStep:
+    """Return the training step of a program with ``automatic_optimization=False``.
+
+    The program steps what ``self.optimizers()`` returns. A batch in which any of them stepped
+    counts as one step.
+
+    Raises:
+        ValueError: the limits ask for what only the program itself can do.
+    """
+    limits = run.limits
+    if limits.gradient_clip_val:
+        raise ValueError(
+            "In manual optimization the module clips gradients itself. Received gradient_clip_val="
+            f"{limits.gradient_clip_val}. Call self.clip_gradients(...) in training_step."
+        )
+    if limits.accumulate_grad_batches > 1:
+        raise ValueError(
+            "In manual optimization the module accumulates gradients itself. Received "
+            f"accumulate_grad_batches={limits.accumulate_grad_batches}. Step every n-th batch in "
+            "training_step."
+        )
+    training_step = bind_step(run, "train")
+    optimizers = run.stepped_optimizers
+
+    def step(batch: Any, batch_idx: int, size: int, closes: bool) -> tuple[Any, bool | None]:
+        output = training_step(batch, batch_idx)
+        taken = [optimizer.taken() for optimizer in optimizers]
+        if any(taken):
+            return output, True
+        return output, False if False in taken else None
+
+    return step

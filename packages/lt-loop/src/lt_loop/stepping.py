@@ -1,0 +1,76 @@
+"""The optimizer that user code steps: in manual optimization, and in ``optimizer_step``."""
+
+from collections.abc import Callable
+from typing import Any
+
+from lt_loop.hooks import Bound
+from lt_loop.optimizers import wants_closure
+from lt_loop.ports import Backend
+
+
+class SteppedOptimizer:
+    """An optimizer as user code sees it: stepping it goes through the backend and the hooks.
+
+    Everything but :meth:`step` is the optimizer's own.
+
+    Attributes:
+        optimizer: the optimizer itself.
+        stepped: whether it stepped since the engine last looked: None for not asked to, False
+            where a loss scaler skipped the step.
+        skips: set by a closure that found nothing to step for.
+    """
+
+    def __init__(self, optimizer: Any, backend: Backend, hooks: Bound) -> None:
+        """Stand before an optimizer.
+
+        Args:
+            optimizer: one that the backend returned.
+            backend: what steps it.
+            hooks: those called with the optimizer before each step.
+        """
+        self.optimizer = optimizer
+        self.stepped: bool | None = None
+        self.skips = False
+        self._backend, self._hooks = backend, hooks
+        self._wants_closure = wants_closure(optimizer)
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Step the optimizer once.
+
+        Args:
+            closure: computes the loss and its gradients. It is called once before the step,
+                except for optimizers that call it themselves, several times.
+
+        Returns:
+            The loss of the closure's first call, None without one.
+        """
+        losses: list[Any] = []
+
+        def prepared() -> Any:
+            if closure is not None:
+                losses.append(closure())
+            if self._hooks:
+                self._backend.clip(self.optimizer, None, "norm")
+            for hook in self._hooks:
+                hook(self.optimizer)
+            return losses[-1] if losses else None
+
+        if self._wants_closure and closure is not None:
+            stepped = self._backend.step(self.optimizer, prepared)
+        else:
+            prepared()
+            if self.skips:
+                self.skips = False
+                return None
+            stepped = self._backend.step(self.optimizer, None)
+        self.stepped = bool(self.stepped) or stepped
+        return losses[0] if losses else None
+
+    def taken(self) -> bool | None:
+        """Return whether it stepped, and forget it."""
+        stepped, self.stepped = self.stepped, None
+        return stepped
+
+    def __getattr__(self, name: str) -> Any:
+        """Hand on everything else."""
+        return getattr(self.optimizer, name)
