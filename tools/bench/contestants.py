@@ -1,0 +1,219 @@
+"""The contestants: a training function each, from batches to the trained network.
+
+Libraries that are not installed are left out. Each is used as its documentation shows, with
+everything off that can be off; rows named "defaults" leave everything on.
+"""
+
+import logging
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from io import StringIO
+
+from torch import Tensor, nn
+from workload import Batch, TimedBatches, loss_of, network, optimizer_for
+
+import lt
+
+Contestant = Callable[[TimedBatches], nn.Module]
+
+
+class Terminal(StringIO):
+    """A terminal nobody looks at, so that progress bars draw themselves."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@contextmanager
+def terminal() -> Iterator[str]:
+    """Give the defaults what they expect: a terminal, and a folder of their own."""
+    before = sys.stdout, sys.stderr
+    with tempfile.TemporaryDirectory() as folder:
+        sys.stdout, sys.stderr = Terminal(), Terminal()
+        try:
+            yield folder
+        finally:
+            sys.stdout, sys.stderr = before
+
+
+def raw(batches: TimedBatches) -> nn.Module:
+    """The ordinary loop, which all others are compared with."""
+    model = network()
+    optimizer = optimizer_for(model)
+    for batch in batches:
+        optimizer.zero_grad()
+        loss = loss_of(model, batch)
+        loss.backward()
+        optimizer.step()
+    return model
+
+
+class Ours(lt.LTModule):
+    """The workload as a module."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = network()
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        return loss_of(self.network, batch)
+
+    def configure_optimizers(self) -> object:
+        return optimizer_for(self.network)
+
+
+class OursLogging(Ours):
+    """With one logged value."""
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        loss = loss_of(self.network, batch)
+        self.log("loss", loss, on_step=True, on_epoch=True, prog_bar=True)
+        return loss
+
+
+def _ours(module: type[Ours]) -> Contestant:
+    def train(batches: TimedBatches) -> nn.Module:
+        model = module()
+        lt.Trainer(accelerator="cpu", max_epochs=1, logger=False, enable_progress_bar=False).fit(
+            model, batches
+        )
+        return model.network
+
+    return train
+
+
+def ours_defaults(batches: TimedBatches) -> nn.Module:
+    """A logged value, the default logger, and the progress bar on a terminal."""
+    model = OursLogging()
+    with terminal() as folder:
+        lt.Trainer(accelerator="cpu", max_epochs=1, default_root_dir=folder).fit(model, batches)
+    return model.network
+
+
+def _lightning() -> dict[str, Contestant]:
+    import lightning.pytorch as pl
+
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    off = {
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+    }
+
+    class Theirs(pl.LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = network()
+
+        def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+            return loss_of(self.network, batch)
+
+        def configure_optimizers(self) -> object:
+            return optimizer_for(self.network)
+
+    class TheirsLogging(Theirs):
+        def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+            loss = loss_of(self.network, batch)
+            self.log("loss", loss, on_step=True, on_epoch=True, prog_bar=True)
+            return loss
+
+    def contestant(module: type[Theirs]) -> Contestant:
+        def train(batches: TimedBatches) -> nn.Module:
+            model = module()
+            pl.Trainer(accelerator="cpu", max_epochs=1, **off).fit(model, batches)
+            return model.network
+
+        return train
+
+    def defaults(batches: TimedBatches) -> nn.Module:
+        model = TheirsLogging()
+        with terminal() as folder:
+            pl.Trainer(accelerator="cpu", max_epochs=1, default_root_dir=folder).fit(model, batches)
+        return model.network
+
+    return {
+        "Lightning": contestant(Theirs),
+        "Lightning, one logged value": contestant(TheirsLogging),
+        "Lightning, all defaults": defaults,
+    }
+
+
+def _fabric() -> dict[str, Contestant]:
+    from lightning.fabric import Fabric
+
+    def train(batches: TimedBatches) -> nn.Module:
+        fabric = Fabric(accelerator="cpu")
+        model = network()
+        wrapped, optimizer = fabric.setup(model, optimizer_for(model))
+        for batch in batches:
+            optimizer.zero_grad()
+            loss = loss_of(wrapped, batch)
+            fabric.backward(loss)
+            optimizer.step()
+        return model
+
+    return {"Fabric": train}
+
+
+def _accelerate() -> dict[str, Contestant]:
+    from accelerate import Accelerator
+
+    def train(batches: TimedBatches) -> nn.Module:
+        accelerator = Accelerator(cpu=True)
+        model = network()
+        wrapped, optimizer = accelerator.prepare(model, optimizer_for(model))
+        for batch in batches:
+            optimizer.zero_grad()
+            loss = loss_of(wrapped, batch)
+            accelerator.backward(loss)
+            optimizer.step()
+        return model
+
+    return {"Accelerate": train}
+
+
+def _ignite() -> dict[str, Contestant]:
+    from ignite.engine import Engine
+
+    def train(batches: TimedBatches) -> nn.Module:
+        model = network()
+        optimizer = optimizer_for(model)
+
+        def step(engine: Engine, batch: Batch) -> float:
+            optimizer.zero_grad()
+            loss = loss_of(model, batch)
+            loss.backward()
+            optimizer.step()
+            return loss.item()
+
+        Engine(step).run(batches, max_epochs=1)
+        return model
+
+    return {"Ignite": train}
+
+
+def contestants() -> dict[str, Contestant]:
+    """All that can run here, raw first. "raw again" shows what noise alone makes of a ratio."""
+    warnings.filterwarnings("ignore")  # others' advice, drawn into the timing
+    found: dict[str, Contestant] = {
+        "raw": raw,
+        "raw again": raw,
+        "lt": _ours(Ours),
+        "lt, one logged value": _ours(OursLogging),
+        "lt, all defaults": ours_defaults,
+    }
+    libraries = {
+        "lightning": (_lightning, _fabric),
+        "accelerate": (_accelerate,),
+        "ignite": (_ignite,),
+    }
+    for library, makers in libraries.items():
+        if find_spec(library):
+            for make in makers:
+                found |= make()
+    return found

@@ -1,0 +1,106 @@
+"""What does a training step cost, beside the same step in an ordinary loop?
+
+All contestants train the same network on the same batches in one process, in rounds: in each round
+everybody runs once, in an order that rotates, and is compared with the raw loop of that round. What
+is printed are medians over the rounds, and the quartiles of the ratio. Final weights are compared
+with those of the raw loop bit for bit.
+
+    hatch run bench                      # ours alone
+    hatch run bench:overhead             # beside Lightning, Fabric, Accelerate and Ignite
+    hatch run bench --check              # fail where a target is missed
+"""
+
+import argparse
+import gc
+import os
+import statistics
+import sys
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import torch
+from contestants import Contestant, contestants
+from torch import nn
+from workload import Measured, TimedBatches
+
+TARGETS = {"lt": 1.02, "lt, one logged value": 1.05, "lt, all defaults": 1.10}
+"""The most that a median ratio may be."""
+
+
+def measure(found: dict[str, Contestant], *, rounds: int, steps: int) -> dict[str, Measured]:
+    """Run all rounds; the first one warms up and does not count."""
+    results = {name: Measured() for name in found}
+    names = list(found)
+    for turn in range(rounds + 1):
+        times: dict[str, float] = {}
+        weights: dict[str, list[torch.Tensor]] = {}
+        shift = turn % len(names)
+        for name in names[shift:] + names[:shift]:
+            batches = TimedBatches(steps)
+            gc.collect()
+            model: nn.Module = found[name](batches)
+            times[name] = batches.microseconds_per_step
+            weights[name] = [parameter.detach() for parameter in model.parameters()]
+        if turn == 0:
+            continue
+        for name, result in results.items():
+            result.times.append(times[name])
+            result.ratios.append(times[name] / times["raw"])
+            result.same_weights &= all(
+                torch.equal(ours, theirs)
+                for ours, theirs in zip(weights[name], weights["raw"], strict=True)
+            )
+    return results
+
+
+def report(results: dict[str, Measured]) -> None:
+    """Print the table."""
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} thread, medians of rounds")
+    print(f"{'':30} {'µs/step':>9} {'over raw':>9} {'ratio':>7} {'quartiles':>17}  weights")
+    baseline = statistics.median(results["raw"].times)
+    for name, result in results.items():
+        time, ratio = statistics.median(result.times), statistics.median(result.ratios)
+        low, _, high = statistics.quantiles(result.ratios, n=4)
+        same = "same bits" if result.same_weights else "DIFFERENT"
+        print(
+            f"{name:30} {time:9.1f} {time - baseline:+9.1f} {ratio:7.3f} "
+            f"{low:7.3f} to {high:.3f}  {same}"
+        )
+
+
+def missed(results: dict[str, Measured]) -> list[str]:
+    """Name the targets that were missed."""
+    lines = [
+        f"{name}: {ratio:.3f}, the target is at most {target}"
+        for name, target in TARGETS.items()
+        if (ratio := statistics.median(results[name].ratios)) > target
+    ]
+    lines += [
+        f"{name}: other weights than raw" for name, r in results.items() if not r.same_weights
+    ]
+    return lines
+
+
+def main() -> int:
+    """Measure, print, and with ``--check`` judge."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n\n")[0])
+    parser.add_argument("--rounds", type=int, default=31)
+    parser.add_argument("--steps", type=int, default=500, help="timed steps of a round")
+    parser.add_argument("--only", nargs="*", help="contestants whose name begins so, beside raw")
+    parser.add_argument("--check", action="store_true", help="exit 1 where a target is missed")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    found = contestants()
+    if arguments.only:
+        wanted = ("raw", *arguments.only)
+        found = {name: train for name, train in found.items() if name.startswith(wanted)}
+    results = measure(found, rounds=arguments.rounds, steps=arguments.steps)
+    report(results)
+    failures = missed(results) if arguments.check else []
+    for line in failures:
+        print(line)
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
