@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from toys import Calling, Halving, Line, Stream, batches, make_trainer
+from toys import Calling, Everything, Line, Stream, batches, make_trainer
 
 from lt_loop import Callback
 from lt_loop.hooks import HOOKS
@@ -145,54 +145,6 @@ def lines(order: str) -> list[str]:
         who, name = line.split()
         called += [f"callback {name}", f"program {name}"] if who == "both" else [line]
     return called
-
-
-class Everything(Line):
-    """A program that does in each hook what the engine would do, or needs."""
-
-    def configure_optimizers(self) -> Any:
-        optimizer = super().configure_optimizers()
-        return [optimizer], [{"scheduler": Halving(optimizer), "interval": "step"}]
-
-    def train_dataloader(self) -> Any:
-        return DATA
-
-    def val_dataloader(self) -> Any:
-        return DATA[:1]
-
-    test_dataloader = predict_dataloader = val_dataloader
-
-    def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int) -> Any:
-        return float(self.loss(batch))
-
-    test_step = validation_step
-
-    def configure_callbacks(self) -> list[Callback]:
-        return []
-
-    def transfer_batch_to_device(self, batch: Any, device: Any, dataloader_idx: int) -> Any:
-        return batch
-
-    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        return batch
-
-    on_after_batch_transfer = on_before_batch_transfer
-
-    def training_step_end(self, output: Any) -> Any:
-        return output
-
-    validation_step_end = test_step_end = training_step_end
-
-    def backward(self, loss: Any) -> None:
-        loss.backward()
-
-    def optimizer_step(
-        self, epoch: int, batch_idx: int, optimizer: Any, closure: Callable[[], Any]
-    ) -> None:
-        optimizer.step(closure=closure)
-
-    def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: Any) -> None:
-        optimizer.zero_grad()
 
 
 def recording(cls: type, who: str, names: list[str], calls: list[str]) -> Any:
@@ -683,3 +635,54 @@ def test_a_signal_that_somebody_else_took_stays_theirs() -> None:
 
     assert taken == [signal.SIGINT]
     assert result.progress.steps == 2
+
+
+# Hyper-parameters
+
+
+class Described:
+    """Has hyper-parameters for the loggers, as an LTModule has."""
+
+    logged_hparams: Any = {}  # noqa: RUF012 - of each instance in its place
+
+
+class Table(Callback):
+    """A logger that takes hyper-parameters."""
+
+    def __init__(self) -> None:
+        self.seen: list[dict[str, Any]] = []
+
+    def on_log(self, metrics: dict[str, float], step: int) -> None:
+        raise AssertionError(metrics)
+
+    def log_hyperparams(self, params: dict[str, Any]) -> None:
+        self.seen.append(params)
+
+
+def described(program: dict[str, Any], data: dict[str, Any], **words: Any) -> Table:
+    class Program(Described, Line):
+        logged_hparams = program
+
+    class Data(Described):
+        logged_hparams = data
+
+        def train_dataloader(self) -> Any:
+            return DATA
+
+    table = Table()
+    make_trainer(max_epochs=1, logger=table, **words).fit(Program(), datamodule=Data())
+    return table
+
+
+def test_loggers_receive_the_hyperparameters_of_program_and_datamodule() -> None:
+    assert described({"lr": 0.1, "n": 2}, {"n": 2, "shuffle": True}).seen == [
+        {"lr": 0.1, "n": 2, "shuffle": True}
+    ]
+    assert described({"lr": 0.1}, {}, enable_autolog_hparams=False).seen == []
+    assert described({}, {}).seen == []
+
+
+def test_hyperparameters_of_one_name_and_two_values_are_refused() -> None:
+    message = r"share the names.*Received n=2 and n=3\. Rename one, or pass save_hyperparameters"
+    with pytest.raises(ValueError, match=message):
+        described({"n": 2}, {"n": 3})

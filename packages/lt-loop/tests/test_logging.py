@@ -3,9 +3,10 @@
 from typing import Any
 
 import pytest
-from toys import Calling, Line, LogKeeper, Stream, batches, by_hand, make_trainer
+from toys import Calling, Everything, Line, LogKeeper, Stream, batches, by_hand, make_trainer
 
-from lt_loop import Trainer
+from lt_loop import Callback, Trainer
+from lt_loop.hooks import HOOKS
 
 DATA = batches(4)
 SIZES = [len(xs) for xs, _ in DATA]
@@ -229,6 +230,161 @@ def test_callbacks_see_at_the_end_of_an_epoch_what_was_logged_in_it(call: str, h
     getattr(make_trainer(max_epochs=1, callbacks=look), call)(AtTheEnd(), DATA)
 
     assert read == [{"outputs": 4.0}]
+
+
+# --- where log may be called, as in Lightning 2.6
+
+AROUND_A_TRAINING_STEP = {
+    "training_step",
+    "training_step_end",
+    "on_train_batch_start",
+    "on_train_batch_end",
+    "on_before_zero_grad",
+    "optimizer_zero_grad",
+    "on_before_backward",
+    "backward",
+    "on_after_backward",
+    "on_before_optimizer_step",
+    "optimizer_step",
+    "configure_gradient_clipping",
+}
+AROUND_AN_EVALUATION_STEP = {
+    f"{word}{part}" for word in ("validation", "test") for part in ("_step", "_step_end")
+} | {f"on_{word}_batch_{moment}" for word in ("validation", "test") for moment in ("start", "end")}
+AROUND_AN_EPOCH = {
+    "on_train_start",
+    "on_train_epoch_start",
+    "on_train_epoch_end",
+    "training_epoch_end",
+    *(
+        f"on_{word}_{moment}"
+        for word in ("validation", "test")
+        for moment in ("start", "epoch_start")
+    ),
+    *(f"on_{word}_epoch_end" for word in ("validation", "test")),
+    *(f"{word}_epoch_end" for word in ("validation", "test")),
+}
+NEVER_IN_A_GOOD_RUN = {"configure_callbacks", "on_exception", "on_log", "on_load_checkpoint"}
+PROGRAM_HOOKS = [name for name, hook in HOOKS.items() if "program" in hook.owners]
+
+
+def logging_in(name: str, **flags: Any) -> Any:
+    """A program that logs in one hook, and does there what it would do anyway."""
+    own = getattr(Everything, name, None)
+
+    def hook(self: Any, *arguments: Any) -> Any:
+        self.trainer.log("x", 2.0, batch_size=1, **flags)
+        return own(self, *arguments) if own else None
+
+    return type("Logging", (Everything,), {name: hook})()
+
+
+def whole_life(program: Any) -> LogKeeper:
+    keeper = LogKeeper()
+    trainer = make_trainer(max_epochs=1, log_every_n_steps=1, callbacks=keeper)
+    trainer.fit(program)
+    trainer.test()
+    trainer.predict()
+    return keeper
+
+
+def capture_within(program: Any) -> None:
+    trainer = make_trainer(max_epochs=1)
+    for _ in trainer.steps(program):
+        trainer.capture()
+
+
+@pytest.mark.parametrize("name", sorted(set(PROGRAM_HOOKS) - NEVER_IN_A_GOOD_RUN))
+def test_log_is_refused_where_neither_a_batch_nor_an_epoch_is_under_way(name: str) -> None:
+    allowed = AROUND_A_TRAINING_STEP | AROUND_AN_EVALUATION_STEP | AROUND_AN_EPOCH
+    run = capture_within if name == "on_save_checkpoint" else whole_life
+    if name in allowed:
+        run(logging_in(name))
+    else:
+        with pytest.raises(RuntimeError, match=r"in a hook where neither is under way"):
+            run(logging_in(name))
+
+
+@pytest.mark.parametrize("name", sorted(AROUND_A_TRAINING_STEP))
+def test_around_a_training_step_a_value_is_logged_at_the_step(name: str) -> None:
+    keeper = whole_life(logging_in(name))
+
+    assert keeper.lines == [(step, {"x": 2.0, "epoch": 0}) for step in (0, 1)]
+    keeper = whole_life(logging_in(name, on_epoch=True))
+    assert [sorted(metrics) for _, metrics in keeper.lines] == [
+        ["epoch", "x_step"],
+        ["epoch", "x_step"],
+        ["epoch", "x_epoch"],
+    ]
+
+
+@pytest.mark.parametrize("name", sorted(AROUND_AN_EVALUATION_STEP | AROUND_AN_EPOCH))
+def test_elsewhere_a_value_is_logged_for_the_epoch(name: str) -> None:
+    assert whole_life(logging_in(name)).lines == [
+        (1, {"x": 2.0, "epoch": 0 if "test" not in name else 1})
+    ]
+
+
+@pytest.mark.parametrize("name", sorted(AROUND_AN_EPOCH))
+def test_around_an_epoch_there_is_no_step_to_log_at(name: str) -> None:
+    with pytest.raises(ValueError, match=r"^on_step=True belongs in a step"):
+        whole_life(logging_in(name, on_step=True))
+
+
+def test_a_callback_logs_like_the_program() -> None:
+    class Logging(Callback):
+        def on_train_epoch_end(self, trainer: Any, module: Any) -> None:
+            self.log("one", 1.0, prog_bar=True)
+            self.log_dict({"two": 2.0, "three": 3.0})
+
+    callback, keeper = Logging(), LogKeeper()
+    callback.log("before", 1.0)
+    make_trainer(max_epochs=1, callbacks=[callback, keeper]).fit(Line(), DATA)
+    callback.log("after", 1.0)
+
+    assert keeper.lines == [(3, {"one": 1.0, "two": 2.0, "three": 3.0, "epoch": 0})]
+    assert callback.__getstate__() == {}  # no trainer is pickled with it
+
+
+def test_a_name_may_be_logged_at_steps_and_for_the_epoch_by_different_hooks() -> None:
+    class Twice(Numbered):
+        def on_train_epoch_end(self) -> None:
+            self.trainer.log("n", -1.0, prog_bar=True)
+
+    assert logged(Twice(), max_epochs=1).points("n") == [(0, 0), (1, 1), (2, 2), (3, 3), (3, -1)]
+
+
+def test_metric_objects_are_computed_and_reset_by_the_loop() -> None:
+    class Count:
+        def __init__(self) -> None:
+            self.total = 0
+
+        def compute(self) -> float:
+            return float(self.total)
+
+        def reset(self) -> None:
+            self.total = 0
+
+    class Counting(Line):
+        def __init__(self) -> None:
+            super().__init__()
+            self.count, self.seen = Count(), Count()
+
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            self.count.total += 1
+            self.trainer.log("count", self.count, on_step=False, on_epoch=True)
+            return self.loss(batch)
+
+        def validation_step(self, batch: Any, batch_idx: int) -> None:
+            self.seen.total += 10
+            self.trainer.log("seen", self.seen)
+
+    keeper = LogKeeper()
+    trainer = make_trainer(max_epochs=2, callbacks=keeper)
+    trainer.fit(Counting(), DATA, DATA[:3])
+
+    assert keeper.points("count") == [(3, 4.0), (7, 4.0)]
+    assert keeper.points("seen") == [(3, 30.0), (7, 30.0)]
 
 
 # --- where nothing is logged

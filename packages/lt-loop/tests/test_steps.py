@@ -575,3 +575,69 @@ def test_an_epoch_that_was_cut_short_steps_no_schedule_of_epochs() -> None:
     make_trainer(max_steps=10).fit(model, DATA)
 
     assert model.scheduler.steps == 1
+
+
+# The arguments of a step
+
+
+def seen_by(step: Any, loaders: int = 1) -> list[Any]:
+    """What a test step got of one batch of each loader."""
+    seen: list[Any] = []
+    program = type("Program", (Line,), {"test_step": step})()
+    program.seen = seen
+    data = [Stream([("batch", n)]) for n in range(loaders)]
+    make_trainer().test(program, data if loaders > 1 else data[0])
+    return seen
+
+
+def test_a_step_takes_as_many_arguments_as_it_wants() -> None:
+    def one(self: Any, x: Any) -> None:
+        self.seen.append(x)
+
+    def two(self: Any, x: Any, i: int) -> None:
+        self.seen.append((x, i))
+
+    def all_of_them(self: Any, *args: Any) -> None:
+        self.seen.append(args)
+
+    assert seen_by(one) == [("batch", 0)]
+    assert seen_by(two) == [(("batch", 0), 0)]
+    assert seen_by(all_of_them) == [(("batch", 0), 0, 0)]
+
+
+def test_a_step_may_take_its_arguments_by_name() -> None:
+    def swapped(self: Any, dataloader_idx: int, batch: Any) -> None:
+        self.seen.append((dataloader_idx, batch))
+
+    def by_keyword(self: Any, *, batch_idx: int, batch: Any, dataloader_idx: int = 7) -> None:
+        self.seen.append((batch_idx, batch, dataloader_idx))
+
+    assert seen_by(swapped, loaders=2) == [(0, ("batch", 0)), (1, ("batch", 1))]
+    assert seen_by(by_keyword) == [(0, ("batch", 0), 0)]
+
+
+def test_an_argument_that_would_get_another_ones_value_is_refused() -> None:
+    def step(self: Any, x: Any, dataloader_idx: int) -> None:
+        raise AssertionError
+
+    message = (
+        r"test_step is called with \(batch, batch_idx, dataloader_idx\)\. .*dataloader_idx stands"
+    )
+    with pytest.raises(TypeError, match=message):
+        seen_by(step)
+
+
+def test_several_loaders_need_a_step_that_tells_them_apart() -> None:
+    def step(self: Any, batch: Any, batch_idx: int) -> None:
+        raise AssertionError
+
+    with pytest.raises(TypeError, match=r"With several loaders test_step takes .* and 2 loaders\."):
+        seen_by(step, loaders=2)
+
+
+def test_a_step_that_wants_the_iterator_is_refused() -> None:
+    def step(self: Any, dataloader_iter: Any) -> None:
+        raise AssertionError
+
+    with pytest.raises(TypeError, match=r"test_step is handed batches\. .* trainer\.steps"):
+        seen_by(step)

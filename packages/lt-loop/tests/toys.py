@@ -4,7 +4,7 @@ It has what the engine asks of torch (a loss with ``backward``, an optimizer wit
 ``zero_grad``, states) and no more, so a run can be compared to the last bit with :func:`by_hand`.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from lt_loop import Callback, Trainer
@@ -132,6 +132,57 @@ class Line:
 
     def load_state_dict(self, state: dict[str, float]) -> None:
         self.weight.value = state["slope"]
+
+
+class Everything(Line):
+    """A program that does in each hook what the engine would do, or needs."""
+
+    def configure_optimizers(self) -> Any:
+        optimizer = super().configure_optimizers()
+        return [optimizer], [{"scheduler": Halving(optimizer), "interval": "step"}]
+
+    def train_dataloader(self) -> Any:
+        return batches(2)
+
+    def val_dataloader(self) -> Any:
+        return batches(1)
+
+    test_dataloader = predict_dataloader = val_dataloader
+
+    def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int) -> Any:
+        return float(self.loss(batch))
+
+    test_step = validation_step
+
+    def configure_callbacks(self) -> list[Callback]:
+        return []
+
+    def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
+        scheduler.step()
+
+    def transfer_batch_to_device(self, batch: Any, device: Any, dataloader_idx: int) -> Any:
+        return batch
+
+    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        return batch
+
+    on_after_batch_transfer = on_before_batch_transfer
+
+    def training_step_end(self, output: Any) -> Any:
+        return output
+
+    validation_step_end = test_step_end = training_step_end
+
+    def backward(self, loss: Any) -> None:
+        loss.backward()
+
+    def optimizer_step(
+        self, epoch: int, batch_idx: int, optimizer: Any, closure: Callable[[], Any]
+    ) -> None:
+        optimizer.step(closure=closure)
+
+    def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: Any) -> None:
+        optimizer.zero_grad()
 
 
 def by_hand(

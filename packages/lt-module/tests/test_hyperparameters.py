@@ -128,3 +128,15 @@ def test_a_data_module_has_them_too() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert Data().hparams.batch_size == 8
+
+
+@pytest.mark.parametrize(("logger", "logged"), [(True, {"width": 3}), (False, {})])
+def test_loggers_receive_them_unless_they_shall_not(logger: bool, logged: dict[str, int]) -> None:
+    class Net(LTModule):
+        def __init__(self, width: int) -> None:
+            super().__init__()
+            self.save_hyperparameters(logger=logger)
+            self.hparams.width = 4  # too late
+
+    assert Net(3).logged_hparams == logged
+    assert LTModule().logged_hparams == {}

@@ -1,5 +1,6 @@
 """Callback: the non-essential, in Lightning's hooks."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from lt_loop.hooks import library_default
@@ -18,6 +19,30 @@ class Callback:
 
     role: ClassVar[str] = ""
     """What a run has one of, if anything: ``"progress_bar"``, ``"early_stopping"``, ..."""
+
+    _logs_to: "Trainer | None" = None
+
+    def attach(self, trainer: "Trainer | None") -> "Trainer | None":
+        """Let :meth:`log` reach a trainer, None for nobody; return the one before.
+
+        The engine does so at the start of a run, and undoes it at its end.
+        """
+        before, self._logs_to = self._logs_to, trainer
+        return before
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what is pickled and copied: all but the trainer."""
+        return {name: value for name, value in self.__dict__.items() if name != "_logs_to"}
+
+    def log(self, name: str, value: Any, **flags: Any) -> None:
+        """Log a value, with the flags of :meth:`lt_loop.Trainer.log`; outside a run, do nothing."""
+        if self._logs_to is not None:
+            self._logs_to.log(name, value, **flags)
+
+    def log_dict(self, dictionary: Mapping[str, Any], **flags: Any) -> None:
+        """Log several values with the same flags."""
+        for name, value in dictionary.items():
+            self.log(name, value, **flags)
 
     @property
     def state_key(self) -> str:

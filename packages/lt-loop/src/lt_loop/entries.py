@@ -1,5 +1,6 @@
 """One logged name: its flags made definite, and what it was given in one epoch."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -45,17 +46,115 @@ class Flags(NamedTuple):
         return self.name
 
 
-class Entry:
-    """What one name was given in one epoch."""
+class Entry(ABC):
+    """What one name was given in one epoch, in one place.
 
-    __slots__ = ("_pending", "_total", "_values", "_weight", "flags", "fresh", "last", "weighted")
+    Attributes:
+        flags: how it is logged.
+        loader: the index of the loader it belongs to, None for none.
+        last: the newest value, as it was given.
+        fresh: whether that has not gone to the loggers yet.
+        weighted: whether :meth:`add` looks at the weight.
+    """
 
-    def __init__(self, flags: Flags) -> None:
+    __slots__ = ("flags", "fresh", "last", "loader", "weighted")
+
+    def __init__(self, flags: Flags, loader: int | None) -> None:
         """Start empty."""
-        self.flags = flags
-        self.weighted = flags.on_epoch and flags.reduce_fx == "mean"
+        self.flags, self.loader = flags, loader
+        self.weighted = False
         self.last: Any = None
         self.fresh = False
+
+    @abstractmethod
+    def add(self, value: Any, weight: float, backend: Backend) -> None:
+        """Take in one value."""
+
+    @property
+    @abstractmethod
+    def empty(self) -> bool:
+        """Whether it was given nothing in this epoch."""
+
+    @abstractmethod
+    def result(self, backend: Backend, world: World) -> float:
+        """Reduce what the epoch gave to one number; over ranks too where ``sync_dist`` is set."""
+
+    def reset(self) -> None:
+        """Forget the epoch."""
+        self.last = None
+        self.fresh = False
+
+
+class MetricEntry(Entry):
+    """A metric object, as torchmetrics has them: it sums up itself, and is asked at the end.
+
+    Such an object has ``compute()`` and ``reset()``. Where it also has what its last ``forward``
+    returned, that is its value at a step.
+    """
+
+    __slots__ = ("_metric", "_result")
+
+    def __init__(self, flags: Flags, loader: int | None, metric: Any) -> None:
+        """Start with a metric that may hold values already."""
+        super().__init__(flags, loader)
+        self._metric = metric
+        self._result: float | None = None
+
+    def add(self, value: Any, weight: float, backend: Backend) -> None:
+        """Note that the metric was updated.
+
+        Raises:
+            ValueError: it is not the object that went by this name before.
+        """
+        if value is not self._metric:
+            raise ValueError(
+                "One name stands for one metric object. Received another one, or a number, for "
+                f"log({self.flags.name!r}). Use two names."
+            )
+        last: Any = getattr(value, "_forward_cache", None)
+        self.last = last.detach() if hasattr(last, "detach") else last
+        self.fresh = self.last is not None
+        self._result = None
+
+    @property
+    def empty(self) -> bool:
+        """Never: the metric itself knows."""
+        return False
+
+    def result(self, backend: Backend, world: World) -> float:
+        """Ask the metric, which reduces over ranks itself.
+
+        Raises:
+            TypeError: it computes something else than one number.
+        """
+        if self._result is None:
+            value = self._metric.compute()
+            try:
+                (self._result,) = backend.read([value])
+            except (TypeError, ValueError, RuntimeError) as error:
+                raise TypeError(
+                    "A logged metric computes one number. Received "
+                    f"{type(self._metric).__name__} for log({self.flags.name!r}), which computed "
+                    f"{type(value).__name__}. Log the numbers in it one by one."
+                ) from error
+        return self._result
+
+    def reset(self) -> None:
+        """Reset the metric too."""
+        super().reset()
+        self._result = None
+        self._metric.reset()
+
+
+class ScalarEntry(Entry):
+    """Numbers, or tensors with one element, reduced as ``reduce_fx`` says."""
+
+    __slots__ = ("_pending", "_total", "_values", "_weight")
+
+    def __init__(self, flags: Flags, loader: int | None) -> None:
+        """Start empty."""
+        super().__init__(flags, loader)
+        self.weighted = flags.on_epoch and flags.reduce_fx == "mean"
         self._pending: list[tuple[Any, float]] = []
         self._values: list[float] = []
         self._total = 0.0
@@ -105,7 +204,7 @@ class Entry:
         return not (self._pending or self._weight)
 
     def result(self, backend: Backend, world: World) -> float:
-        """Reduce the epoch's values to one number; over ranks too where ``sync_dist`` is set."""
+        """Reduce the epoch's values to one number."""
         self.settle(backend)
         reduce, total, weight = self.flags.reduce_fx, self._total, self._weight
         if callable(reduce):
@@ -122,8 +221,7 @@ class Entry:
 
     def reset(self) -> None:
         """Forget the epoch."""
-        self.last = None
-        self.fresh = False
+        super().reset()
         self._pending.clear()
         self._values.clear()
         self._total = self._weight = 0.0
@@ -134,6 +232,7 @@ class Entry:
         flags = self.flags._asdict()
         return {
             "flags": None if callable(self.flags.reduce_fx) else flags,  # a function is no data
+            "loader": self.loader,
             "total": self._total,
             "weight": self._weight,
             "values": list(self._values),
@@ -143,6 +242,11 @@ class Entry:
         """Put partial sums back."""
         self._total, self._weight = state["total"], state["weight"]
         self._values[:] = state["values"]
+
+
+def is_metric(value: Any) -> bool:
+    """Return whether a logged value is a metric object rather than a number."""
+    return hasattr(value, "compute") and hasattr(value, "reset")
 
 
 def definite(
@@ -161,6 +265,11 @@ def definite(
     name, prog_bar, logger, on_step, on_epoch, reduce_fx, sync_dist, add_dataloader_idx = key
     if not isinstance(name, str):
         raise TypeError(f"A logged name is a string. Received log({name!r}, ...).")
+    if add_dataloader_idx and "/dataloader_idx_" in name:
+        raise ValueError(
+            "The index of the loader is appended to a logged name. Received a name that has one: "
+            f"log({name!r}). Leave it out, or pass add_dataloader_idx=False."
+        )
     on_step = training_step if on_step is None else on_step
     on_epoch = not training_step if on_epoch is None else on_epoch
     if not on_step and not on_epoch:

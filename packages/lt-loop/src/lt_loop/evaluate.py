@@ -35,14 +35,13 @@ def predictions(run: Run, sources: list[Source]) -> Generator[Any, None, Tables]
     if not sources:
         return []
     loop = run.ports.backend.wrap_step(_evaluation, "evaluate")
-    leave_evaluation_mode = enter_evaluation_mode(run.program, HOOK_WORDS[sources[0].stage])
-    outer_page, page = run.logbook.page, Page()
-    run.logbook.page = page
-    try:
-        return (yield from loop(run, sources, page))
-    finally:
-        run.logbook.page = outer_page
-        leave_evaluation_mode()
+    with run.logbook.closed():
+        leave_evaluation_mode = enter_evaluation_mode(run.program, HOOK_WORDS[sources[0].stage])
+        try:
+            return (yield from loop(run, sources))
+        finally:
+            run.logbook.page = None
+            leave_evaluation_mode()
 
 
 def sanity_check(run: Run) -> None:
@@ -57,8 +56,9 @@ def sanity_check(run: Run) -> None:
     run.stage = outer
 
 
-def _evaluation(run: Run, sources: list[Source], page: Page) -> Generator[Any, None, Tables]:
-    stage = sources[0].stage
+def _evaluation(run: Run, sources: list[Source]) -> Generator[Any, None, Tables]:
+    stage, page = sources[0].stage, Page()
+    run.logbook.page = None if stage == "predict" else page
     word = HOOK_WORDS[stage]
     wanted = run.hooks.get(f"{word}_epoch_end", ())
     kept: list[list[Any]] = []
@@ -79,6 +79,8 @@ def _evaluation(run: Run, sources: list[Source], page: Page) -> Generator[Any, N
     run.logbook.settle(page)
     run.call(f"on_{word}_epoch_end")
     tables = run.logbook.end_epoch(page, epoch=run.progress.epoch, step=run.step_index)
+    page.reset()
+    run.logbook.page = None
     run.call(f"on_{word}_end")
     return tables
 

@@ -40,10 +40,12 @@ def fit(run: Run) -> Generator[Progress, None, None]:
     run.at_safe_point = True
     reason = run.reason_to_stop(epoch_ended=True)
     if reason is None:
+        run.logbook.page = run.logbook.training
         run.call("on_train_start")
         reason = run.reason_to_stop(epoch_ended=True)
         while reason is None:
             reason = yield from training.epoch()
+        run.logbook.page = None
         run.call("on_train_end")
     run.finish(reason)
 
@@ -76,12 +78,9 @@ class Training:
     def epoch(self) -> Steps:
         """Train one epoch, or the rest of it after a resume."""
         run, progress, page = self.run, self.run.progress, self.run.logbook.training
-        if progress.batch == 0:
-            page.reset()
         before = dataclasses.replace(progress)
         self.skipped = self.window.pending = False
         self.plateaus_at = progress.steps
-        run.logbook.page = page
         page.enter("epoch")
         run.call("on_train_epoch_start")
         page.enter("training_step")
@@ -104,7 +103,7 @@ class Training:
         batches = self.source.epoch(progress.epoch, start=start)
         for batch, window, closes in windows(batches, size, last, start=start):
             run.at_safe_point = False
-            batch_idx = progress.batch
+            batch_idx = run.batch_idx = progress.batch
             batch = page.batch = place(batch)
             page.batch_size = None
             if starts and -1 in [hook(batch, batch_idx) for hook in starts]:
@@ -164,7 +163,8 @@ class Training:
         due = (run.progress.epoch + 1) % (run.limits.check_val_every_n_epoch or 1) == 0
         if due and self.validation:
             run.stage = "validate"
-            run.call("on_validation_model_zero_grad")
+            with run.logbook.closed():
+                run.call("on_validation_model_zero_grad")
             evaluate(run, self.validation)
             run.stage = "train"
 
@@ -208,6 +208,7 @@ class Training:
         logbook.end_epoch(page, epoch=progress.epoch, step=run.step_index)
         if complete:
             self._step_schedules(self.epoch_plateaus, progress.epoch + 1)
+            page.reset()
             progress.epoch += 1
             progress.batch = 0
 

@@ -130,6 +130,14 @@ HOOKS: dict[str, Hook] = {
     for hook in (*_shared_hooks(), *_callback_hooks(), *_data_hooks(), *_program_hooks())
 }
 
+STEPS: dict[str, str] = {
+    "train": "training_step",
+    "validate": "validation_step",
+    "test": "test_step",
+    "predict": "predict_step",
+}
+"""The steps, by the phase of a run: hooks that a loop is built around, bound on their own."""
+
 REMOVED: dict[str, str] = {
     "on_epoch_start": "on_train_epoch_start (or the one of validation or test)",
     "on_epoch_end": "on_train_epoch_end (or the one of validation or test)",

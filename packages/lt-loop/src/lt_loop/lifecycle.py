@@ -12,7 +12,7 @@ from lt_loop.run import Run
 
 log = logging.getLogger("lt_loop")
 
-Teardown = Callable[[], None]
+Teardown = Callable[[], Any]
 
 
 class Lifecycle:
@@ -49,6 +49,8 @@ class Lifecycle:
 
     def _set_up(self) -> None:
         run, world = self._run, self._run.ports.world
+        for callback in run.callbacks:
+            self._entered.append(functools.partial(callback.attach, callback.attach(run.trainer)))
         self._entered.append(run.sources.close)
         for prepare in _prepare_data(run):
             if world.local_rank == 0:
@@ -68,9 +70,12 @@ class Lifecycle:
             run.call("on_fit_start")
         else:
             run.ports.backend.setup(run.program, [])
+        if run.trainer.enable_autolog_hparams and world.rank == 0:
+            _log_hyperparams(run)
 
     def _leave(self, error: BaseException | None) -> None:
         run, failed = self._run, error
+        run.logbook.page = None
         if isinstance(error, GeneratorExit):
             run.finish("left by the caller")
             failed = None
@@ -93,7 +98,6 @@ class Lifecycle:
                     first_failure = trouble
                 else:
                     first_failure.add_note(f"Another teardown failed too: {trouble!r}")
-        run.logbook.page = None
         run.under_way = False
         for owner, trainer in run.trainers_before:
             if getattr(trainer, "under_way", False):  # this run took place in a run of that one
@@ -155,3 +159,19 @@ def _check_one(optimizers: list[Any], where: str) -> None:
         "Give one optimizer several parameter groups, or set automatic_optimization=False and step "
         "them in training_step."
     )
+
+
+def _log_hyperparams(run: Run) -> None:
+    """Hand the hyper-parameters of program and datamodule to the loggers."""
+    found: dict[str, Any] = {}
+    for owner in (run.program, run.sources.datamodule):
+        for name, value in getattr(owner, "logged_hparams", {}).items():
+            if repr(found.setdefault(name, value)) != repr(value):
+                raise ValueError(
+                    "Module and datamodule share the names of their hyper-parameters. Received "
+                    f"{name}={found[name]!r} and {name}={value!r}. Rename one, or pass "
+                    f"save_hyperparameters(ignore=[{name!r}]) or logger=False."
+                )
+    for logger in run.trainer.loggers if found else ():
+        if hasattr(logger, "log_hyperparams"):
+            logger.log_hyperparams(found)

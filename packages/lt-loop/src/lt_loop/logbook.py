@@ -10,11 +10,14 @@ from contextlib import contextmanager
 from typing import Any, Literal
 
 from lt_loop.batches import batch_size_of
-from lt_loop.entries import Entry, Flags, Scalar, definite
+from lt_loop.entries import Entry, Flags, MetricEntry, Scalar, ScalarEntry, definite, is_metric
 from lt_loop.hooks import Bound
 from lt_loop.ports import Backend, World
 
 Place = Literal["training_step", "evaluation_step", "epoch"]
+"""Where ``log`` is called: in a step or the hooks around it, or in a hook around the epoch."""
+
+Name = tuple[Place, str]
 
 
 class Page:
@@ -25,11 +28,10 @@ class Page:
 
     def __init__(self) -> None:
         """Open an empty page."""
-        self.entries: dict[str, Entry] = {}
-        self.loaders: dict[str, int | None] = {}
+        self.entries: dict[Name, Entry] = {}
         self.batch: Any = None
         self.batch_size: float | None = None
-        self.restored: dict[str, Any] = {}
+        self.restored: dict[Name, Any] = {}
         self._known: dict[tuple[Place, int | None], dict[Any, Entry]] = {}
         self.enter("epoch")
 
@@ -52,29 +54,36 @@ class Page:
             in_step=self._place != "epoch",
             dataloader_idx=self._dataloader_idx,
         )
-        if isinstance(value, str) or not hasattr(value, "__float__"):
-            raise TypeError(
-                "A logged value is a number or a tensor with one element. "
-                f"Received log({key[0]!r}, {value!r}) of type {type(value).__name__}."
-            )
-        entry = self.entries.get(flags.name)
+        name = (self._place, flags.name)
+        entry = self.entries.get(name)
         if entry is None:
-            entry = self.entries[flags.name] = Entry(flags)
-            self.loaders[flags.name] = self._dataloader_idx
-            if partial := self.restored.pop(flags.name, None):
-                entry.load_state_dict(partial)
+            entry = self.entries[name] = self._new(flags, value)
         elif entry.flags != flags:
             raise ValueError(_contradiction(entry.flags, flags))
         self.known[key] = entry
+        return entry
+
+    def _new(self, flags: Flags, value: Any) -> Entry:
+        if is_metric(value):
+            return MetricEntry(flags, self._dataloader_idx, value)
+        if isinstance(value, str) or not hasattr(value, "__float__"):
+            raise TypeError(
+                "A logged value is a number, a tensor with one element, or a metric object. "
+                f"Received log({flags.name!r}, {value!r}) of type {type(value).__name__}."
+            )
+        entry = ScalarEntry(flags, self._dataloader_idx)
+        if partial := self.restored.pop((self._place, flags.name), None):
+            entry.load_state_dict(partial)
         return entry
 
     def revive(self) -> None:
         """Take up restored sums of names that were not logged again: their epoch ends too."""
         for name, partial in self.restored.items():
             if partial["flags"]:
-                entry = self.entries[name] = Entry(Flags(**partial["flags"]))
+                entry = self.entries[name] = ScalarEntry(
+                    Flags(**partial["flags"]), partial["loader"]
+                )
                 entry.load_state_dict(partial)
-                self.loaders[name] = None
         self.restored.clear()
 
     def weight(self) -> float:
@@ -95,6 +104,7 @@ class Logbook:
 
     Attributes:
         page: where ``log`` writes now, or None where a value has no place.
+        training: the page of the training loop.
     """
 
     def __init__(self, backend: Backend, world: World, on_log: Bound) -> None:
@@ -110,7 +120,11 @@ class Logbook:
         """Take in one value; ``flags`` are those of ``log`` in the order of its arguments."""
         page = self.page
         if page is None:
-            return
+            raise RuntimeError(
+                "A value is logged in a step, or in a hook around a batch or an epoch. Received "
+                f"log({name!r}) in a hook where neither is under way, or in one of predict. Log it "
+                "elsewhere, or write to the logger itself: trainer.logger."
+            )
         key = (name, *flags)
         entry = page.known.get(key) or page.entry(key, value)
         if type(value) is int:
@@ -155,16 +169,24 @@ class Logbook:
         """
         entries, values = self.settle(page)
         self._send(self._publish(entries, values, on_step=False), epoch, step)
-        indices: list[int | None] = [*sorted({i for i in page.loaders.values() if i is not None})]
-        indices = indices or [None]
+        named = {entry.loader for entry in page.entries.values()} - {None}
+        indices: list[int | None] = [*sorted(i for i in named if i is not None)] or [None]
         tables: list[dict[str, float]] = [{} for _ in indices]
         for entry, value in zip(entries, values, strict=True):
-            loader = page.loaders[entry.flags.name]
             for index, table in zip(indices, tables, strict=True):
-                if loader in (index, None):
+                if entry.loader in (index, None):
                     for name in (entry.flags.name, entry.flags.spelled(on_step=False)):
                         table[name] = float(value)
         return tables
+
+    @contextmanager
+    def closed(self) -> Iterator[None]:
+        """Let nobody log inside."""
+        page, self.page = self.page, None
+        try:
+            yield
+        finally:
+            self.page = page
 
     @contextmanager
     def on_trial(self) -> Iterator[None]:
@@ -243,16 +265,19 @@ class Logbook:
         sums = {
             name: entry.state_dict(self._backend)
             for name, entry in self.training.entries.items()
-            if entry.flags.on_epoch
+            if isinstance(entry, ScalarEntry) and entry.flags.on_epoch
         }
         return {
-            "epoch_sums": self.training.restored | sums,
+            "epoch_sums": [
+                {"place": place, "name": name, **partial}
+                for (place, name), partial in (self.training.restored | sums).items()
+            ],
             "callback_metrics": {name: float(v) for name, v in self.callback_metrics.items()},
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Put them back; a partial sum waits for its name to be logged again."""
-        self.training.restored = dict(state["epoch_sums"])
+        self.training.restored = {(p["place"], p["name"]): p for p in state["epoch_sums"]}
         self._callback = {name: Scalar(v) for name, v in state["callback_metrics"].items()}
 
 
@@ -261,6 +286,6 @@ def _contradiction(first: Flags, second: Flags) -> str:
     before = ", ".join(f"{f}={getattr(first, f)!r}" for f in fields)
     after = ", ".join(f"{f}={getattr(second, f)!r}" for f in fields)
     return (
-        "In one loop a name is logged with the same flags everywhere. Received "
+        "Around a step, and around an epoch, a name is logged with the same flags. Received "
         f"log({first.name!r}) with {before}, then with {after}. Use two names."
     )

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from lt_loop.hooks import HOOKS, Bound, bind, overridden
+from lt_loop.hooks import HOOKS, STEPS, Bound, bind, overridden
 from lt_loop.limits import Limits
 from lt_loop.logbook import Logbook
 from lt_loop.optimizers import Schedule
@@ -79,6 +79,7 @@ class Run:
         self.hooks: dict[str, Bound] = {
             name: bind(name, trainer=trainer, program=program, callbacks=callbacks)
             for name in HOOKS
+            if name not in STEPS.values()
         }
         on_log = self.hooks["on_log"] if ports.world.rank == 0 else ()
         self.logbook = Logbook(ports.backend, ports.world, on_log)
@@ -93,6 +94,8 @@ class Run:
         self.under_way = False
         self.at_safe_point = False
         self.interrupted = False
+        self.failed = False
+        self.batch_idx = -1  # of the training batch under way
         self.verbose = False
         self.resume: Mapping[str, Any] | None = None
         self.result: RunResult | None = None
@@ -164,6 +167,7 @@ class Run:
         """Write down how the run ended. After a failure the device is left in peace."""
         metrics = self.logbook.published if failed else self.logbook.callback_metrics
         values = {name: float(value) for name, value in metrics.items()}
+        self.failed = failed
         self.result = RunResult(reason, self.progress, values)
         log.info("%s ended: %s", self.fn, reason)
 
@@ -179,6 +183,10 @@ class Run:
                 "a request to capture it within one. Ask in the loop over trainer.steps(...), in "
                 "on_train_end, or after the run."
             )
+        with self.logbook.closed():
+            return self._captured()
+
+    def _captured(self) -> dict[str, Any]:
         state = {
             "format": FORMAT,
             "progress": self.progress.state_dict(),

@@ -31,8 +31,12 @@ def step_schedules(
             metric = _monitored(schedule, logbook)
             if metric is None:
                 continue
-        for step in own or (_step,):
-            step(schedule.scheduler, metric)
+        if own:
+            with logbook.closed():
+                for step in own:
+                    step(schedule.scheduler, metric)
+        else:
+            _step(schedule.scheduler, metric)
 
 
 def _step(scheduler: Any, metric: float | None) -> None:

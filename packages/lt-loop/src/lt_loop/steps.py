@@ -5,16 +5,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from lt_loop.hooks import HOOKS, check_arguments, overridden
+from lt_loop.hooks import HOOKS, STEPS, check_arguments, overridden
+from lt_loop.logbook import Logbook
 from lt_loop.ports import Phase
 from lt_loop.run import Run
-
-STEP_NAMES: dict[Phase, str] = {
-    "train": "training_step",
-    "validate": "validation_step",
-    "test": "test_step",
-    "predict": "predict_step",
-}
 
 TrainStep = Callable[[Any, int, int, bool], tuple[Any, bool | None]]
 """Takes batch, index, window size and whether the batch closes its window; returns what
@@ -33,19 +27,57 @@ def bind_step(run: Run, phase: Phase, *, loaders: int = 1) -> Callable[..., Any]
     Raises:
         TypeError: the step takes other arguments.
     """
-    program, name = run.program, STEP_NAMES[phase]
-    method = getattr(program, name)
-    count = check_arguments(program, HOOKS[name], method)
-    several = 3
-    if loaders > 1 and count < several:
+    program, name = run.program, STEPS[phase]
+    step, taken = _bound(program, name)
+    if loaders > 1 and "dataloader_idx" not in taken:
         raise TypeError(
             f"With several loaders {name} takes (batch, batch_idx, dataloader_idx). Received "
-            f"{type(program).__name__}.{name}{inspect.signature(method)} and {loaders} loaders."
+            f"{type(program).__name__}.{name}{inspect.signature(getattr(program, name))} and "
+            f"{loaders} loaders."
         )
-    step = method if count == len(HOOKS[name].arguments) else _first(method, count)
     if after := overridden(program, f"{name}_end"):
         step = _then(step, after)
     return run.ports.backend.wrap_step(step, phase)
+
+
+def _bound(program: Any, name: str) -> tuple[Callable[..., Any], tuple[str, ...]]:
+    """Return a step that can be called with all its arguments, and those it takes.
+
+    A step whose parameters bear the names of the arguments gets them by name, in any order; another
+    one gets as many as it takes, in Lightning's order.
+    """
+    hook, method = HOOKS[name], getattr(program, name)
+    parameters = tuple(inspect.signature(method).parameters.values())
+    named = tuple(p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY))
+    if "dataloader_iter" in named:
+        raise TypeError(
+            f"{name} is handed batches. Received {type(program).__name__}.{name}"
+            f"{inspect.signature(method)}, which wants the iterator. Use trainer.steps(...), or "
+            "group batches in the loader."
+        )
+    known = [word for word in named if word in hook.arguments]
+    in_order = named[: len(hook.arguments)] == hook.arguments[: len(named)]
+    if known and not in_order and (len(known) == len(named) == len(parameters)):
+        places = [hook.arguments.index(word) for word in named]
+        return _by_name(method, named, places), named
+    for place, word in enumerate(named):
+        if word in known and hook.arguments[place : place + 1] != (word,):
+            raise TypeError(
+                f"{name} is called with ({', '.join(hook.arguments)}). Received "
+                f"{type(program).__name__}.{name}{inspect.signature(method)}, where {word} stands "
+                "in another place. Name all of its parameters so, or keep the order."
+            )
+    count = check_arguments(program, hook, method)
+    everything = count == len(hook.arguments)
+    return (method if everything else _first(method, count)), hook.arguments[:count]
+
+
+def _by_name(
+    method: Callable[..., Any], names: tuple[str, ...], places: list[int]
+) -> Callable[..., Any]:
+    return lambda *arguments: method(
+        **{name: arguments[place] for name, place in zip(names, places, strict=True)}
+    )
 
 
 def _first(method: Callable[..., Any], count: int) -> Callable[..., Any]:
@@ -75,7 +107,7 @@ def bind_place(run: Run, *, dataloader_idx: int = 0) -> Callable[[Any], Any]:
         if after := overridden(owner, "on_after_batch_transfer"):
             chain.append(partial(_with_index, after, dataloader_idx))
             break
-    return place if chain == [place] else partial(_through, chain)
+    return place if chain == [place] else partial(_through, chain, run.logbook)
 
 
 def _transfer(method: Callable[..., Any], device: Any, dataloader_idx: int, batch: Any) -> Any:
@@ -86,9 +118,10 @@ def _with_index(method: Callable[..., Any], dataloader_idx: int, batch: Any) -> 
     return method(batch, dataloader_idx)
 
 
-def _through(chain: list[Callable[[Any], Any]], batch: Any) -> Any:
-    for link in chain:
-        batch = link(batch)
+def _through(chain: list[Callable[[Any], Any]], logbook: Logbook, batch: Any) -> Any:
+    with logbook.closed():
+        for link in chain:
+            batch = link(batch)
     return batch
 
 

@@ -114,6 +114,7 @@ class Trainer(RunView):
         words = arguments.hardware_words(given)
         self.limits = arguments.limits_from(given)
         self.default_root_dir = str(default_root_dir or Path.cwd())
+        self.enable_autolog_hparams = enable_autolog_hparams
         self._ports = arguments.choose_ports(
             backend=backend, world=world, feed=feed, store=store, words=words
         )
@@ -141,6 +142,7 @@ class Trainer(RunView):
         val_dataloaders: Any = None,
         datamodule: Any = None,
         ckpt_path: Checkpoint | None = None,
+        weights_only: bool | None = None,
     ) -> RunResult:
         """Train a module until a limit is reached or somebody asks to stop.
 
@@ -152,6 +154,7 @@ class Trainer(RunView):
             val_dataloaders: one or several iterables of batches.
             datamodule: where loaders come from instead.
             ckpt_path: the name of a saved state, or a state that :meth:`capture` returned.
+            weights_only: Lightning's word for not unpickling. A state is data here: nothing to say.
 
         Returns:
             Why the run ended, how far it came, and the last metrics.
@@ -180,6 +183,7 @@ class Trainer(RunView):
         val_dataloaders: Any = None,
         datamodule: Any = None,
         ckpt_path: Checkpoint | None = None,
+        weights_only: bool | None = None,
     ) -> Iterator[Progress]:
         """Fit step by step, in a loop of your own: the arguments are those of :meth:`fit`.
 
@@ -200,6 +204,7 @@ class Trainer(RunView):
         ckpt_path: Checkpoint | None = None,
         verbose: bool = True,
         datamodule: Any = None,
+        weights_only: bool | None = None,
     ) -> Tables:
         """Run the validation loop once; without a model, that of the last run.
 
@@ -215,6 +220,7 @@ class Trainer(RunView):
         ckpt_path: Checkpoint | None = None,
         verbose: bool = True,
         datamodule: Any = None,
+        weights_only: bool | None = None,
     ) -> Tables:
         """Run the test loop once; without a model, that of the last run.
 
@@ -230,6 +236,7 @@ class Trainer(RunView):
         datamodule: Any = None,
         return_predictions: bool | None = None,
         ckpt_path: Checkpoint | None = None,
+        weights_only: bool | None = None,
     ) -> list[Any] | None:
         """Predict every batch; without a model, with that of the last run.
 
@@ -323,7 +330,8 @@ class Trainer(RunView):
 
         Args:
             name: what it is called; with both moments, ``name_step`` and ``name_epoch``.
-            value: a number, or a scalar of the backend's without a graph.
+            value: a number, a scalar of the backend's, or a metric object with ``compute()`` and
+                ``reset()``.
             prog_bar: whether the progress bar shows it.
             logger: whether the loggers get it; None for yes.
             on_step: whether steps show it; None for yes in training steps.
@@ -338,9 +346,10 @@ class Trainer(RunView):
         Raises:
             TypeError: the name is no string or the value no number.
             ValueError: the flags contradict each other or an earlier call.
+            RuntimeError: neither a batch nor an epoch is under way, as in ``setup``.
         """
         run = self._run
-        if run is None or (rank_zero_only and self.global_rank != 0):
+        if run is None or not run.under_way or (rank_zero_only and self.global_rank != 0):
             return
         flags = (prog_bar, logger, on_step, on_epoch, reduce_fx, sync_dist, add_dataloader_idx)
         run.logbook.log(name, value, batch_size, flags)

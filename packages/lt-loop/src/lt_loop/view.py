@@ -1,7 +1,9 @@
 """What callbacks and modules may read of a run, under Lightning's names."""
 
+import math
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from lt_loop.callback import Callback
 from lt_loop.entries import Scalar
@@ -9,9 +11,34 @@ from lt_loop.hooks import overridden
 from lt_loop.limits import Limits
 from lt_loop.optimizers import Schedule
 from lt_loop.progress import Progress
-from lt_loop.run import Ports, Run
+from lt_loop.run import Function, Ports, Run, Stage
 from lt_loop.sources import LoaderStage
 from lt_loop.stepping import SteppedOptimizer
+
+
+@dataclass(frozen=True, slots=True)
+class TrainerState:
+    """What a trainer does, in Lightning's words.
+
+    Attributes:
+        fn: ``fit``, ``validate``, ``test``, ``predict``, None before the first run.
+        stage: ``train``, ``sanity_check``, ``validate``, ``test``, ``predict``, None between runs.
+        status: ``initializing``, ``running``, ``finished`` or ``interrupted``.
+    """
+
+    fn: Function | None = None
+    stage: Stage | None = None
+    status: Literal["initializing", "running", "finished", "interrupted"] = "initializing"
+
+    @property
+    def finished(self) -> bool:
+        """Whether the last run ended well."""
+        return self.status == "finished"
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the last run ended, well or not."""
+        return self.status in ("finished", "interrupted")
 
 
 class RunView:
@@ -154,8 +181,36 @@ class RunView:
         return self._by_role("early_stopping")
 
     def _by_role(self, role: str) -> Callback | None:
+        return next(iter(self._all_by_role(role)), None)
+
+    def _all_by_role(self, role: str) -> list[Callback]:
         callbacks = self._run.callbacks if self._run else self.callbacks
-        return next((callback for callback in callbacks if callback.role == role), None)
+        return [callback for callback in callbacks if callback.role == role]
+
+    @property
+    def early_stopping_callbacks(self) -> list[Callback]:
+        """All early stopping callbacks."""
+        return self._all_by_role("early_stopping")
+
+    @property
+    def checkpoint_callback(self) -> Callback | None:
+        """The first callback that saves checkpoints, or None."""
+        return self._by_role("checkpoint")
+
+    @property
+    def checkpoint_callbacks(self) -> list[Callback]:
+        """All callbacks that save checkpoints."""
+        return self._all_by_role("checkpoint")
+
+    @property
+    def state(self) -> TrainerState:
+        """What the trainer does, or did last."""
+        run = self._run
+        if run is None or not (run.under_way or run.result):
+            return TrainerState()
+        if run.result is None:
+            return TrainerState(fn=run.fn, stage=run.stage, status="running")
+        return TrainerState(fn=run.fn, status="interrupted" if run.failed else "finished")
 
     @property
     def sanity_checking(self) -> bool:
@@ -189,6 +244,36 @@ class RunView:
 
     def _stage(self) -> str | None:
         return self._run.stage if self._run and self._run.result is None else None
+
+    @property
+    def is_last_batch(self) -> bool:
+        """Whether the training batch under way is the last of its epoch, as far as that is known.
+
+        It is not where the loader has no length.
+        """
+        return self._run is not None and self._run.batch_idx + 1 == self.num_training_batches
+
+    @property
+    def estimated_stepping_batches(self) -> float:
+        """Optimizer steps that the fit will take if only epochs and steps limit it; may be inf.
+
+        In ``configure_optimizers`` it asks for the training loader, which is opened for it.
+
+        Raises:
+            RuntimeError: no fit is under way.
+        """
+        run = self._run
+        if run is None or run.fn != "fit":
+            raise RuntimeError(
+                "Steps are estimated in a fit. Received a request outside of one. Ask for "
+                "estimated_stepping_batches in configure_optimizers or later."
+            )
+        run.open("train")
+        limits, steps = self.limits, float("inf")
+        if limits.epochs is not None:
+            windows = math.ceil(self.num_training_batches / limits.accumulate_grad_batches)
+            steps = windows * max(limits.epochs, 1)
+        return steps if limits.steps is None else min(steps, limits.steps)
 
     @property
     def num_training_batches(self) -> float:

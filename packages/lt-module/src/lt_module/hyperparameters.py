@@ -54,6 +54,12 @@ class HasHyperparameters:
         """A copy of the hyper-parameters as they were when they were saved."""
         return HyperParameters(copy.deepcopy(self.__dict__.get("_hparams_initial", {})))
 
+    @property
+    def logged_hparams(self) -> HyperParameters:
+        """What loggers receive: :attr:`hparams_initial`, nothing after ``logger=False``."""
+        wanted = self.__dict__.get("_log_hyperparams", False)
+        return self.hparams_initial if wanted else HyperParameters()
+
     def save_hyperparameters(
         self,
         *args: Any,

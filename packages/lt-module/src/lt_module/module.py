@@ -127,7 +127,8 @@ class LTModule(StepHooks, nn.Module):
 
         Args:
             name: what it is called; with both moments it becomes ``name_step`` and ``name_epoch``.
-            value: a number, or a tensor with one element.
+            value: a number, a tensor with one element, or a metric object as of torchmetrics, which
+                the loop computes and resets at the end of the epoch.
             prog_bar: whether the progress bar shows it.
             logger: whether the loggers get it; None for yes.
             on_step: whether steps show it; None for yes in training steps.
@@ -138,7 +139,7 @@ class LTModule(StepHooks, nn.Module):
             sync_dist_group: not served: all ranks take part.
             add_dataloader_idx: whether several loaders get ``/dataloader_idx_<n>`` appended.
             batch_size: samples the value stands for; None to look at the batch.
-            metric_attribute: not served, as metric objects are not.
+            metric_attribute: needs not be given: the loop keeps the metric object itself.
             rank_zero_only: whether other ranks log nothing.
 
         Raises:
@@ -148,18 +149,13 @@ class LTModule(StepHooks, nn.Module):
         trainer = self._trainer
         if trainer is None:
             return
-        if enable_graph or sync_dist_group is not None or metric_attribute is not None:
+        if enable_graph or sync_dist_group is not None:
             raise ValueError(
-                f"log takes neither enable_graph, sync_dist_group nor metric_attribute. Received "
-                f"one of them for {name!r}. Leave it out."
+                "log takes neither enable_graph nor sync_dist_group. Received one of them for "
+                f"{name!r}. Leave it out."
             )
         if isinstance(value, Tensor):
             value = _held(name, value)
-        elif isinstance(value, nn.Module):
-            raise TypeError(
-                f"A logged value is a number. Received log({name!r}, {type(value).__name__}(...)). "
-                "Log what it computes: metric(...), or metric.compute() at the end of the epoch."
-            )
         trainer.log(
             name,
             value,
@@ -176,6 +172,10 @@ class LTModule(StepHooks, nn.Module):
 
     def log_dict(self, dictionary: Mapping[str, Any], **flags: Any) -> None:
         """Log several values with the same flags, those of :meth:`log`."""
+        collection: Any = dictionary
+        if isinstance(collection, nn.Module):  # a MetricCollection: its metrics by their full names
+            items: Any = collection.items
+            dictionary = dict(items(keep_base=False, copy_state=False))
         for name, value in dictionary.items():
             self.log(name, value, **flags)
 
