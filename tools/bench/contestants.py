@@ -75,12 +75,32 @@ class OursLogging(Ours):
         return loss
 
 
-def _ours(module: type[Ours]) -> Contestant:
+class OursLoggingTen(Ours):
+    """With ten logged values."""
+
+    NAMES = tuple(f"value_{n}" for n in range(10))
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        loss = loss_of(self.network, batch)
+        for name in self.NAMES:
+            self.log(name, loss, on_step=True, on_epoch=True)
+        return loss
+
+
+class Idle(lt.Callback):
+    """A callback that overrides nothing."""
+
+
+def _ours(module: type[Ours], callbacks: int = 0) -> Contestant:
     def train(batches: TimedBatches) -> nn.Module:
         model = module()
-        lt.Trainer(accelerator="cpu", max_epochs=1, logger=False, enable_progress_bar=False).fit(
-            model, batches
-        )
+        lt.Trainer(
+            accelerator="cpu",
+            max_epochs=1,
+            logger=False,
+            enable_progress_bar=False,
+            callbacks=[Idle() for _ in range(callbacks)],
+        ).fit(model, batches)
         return model.network
 
     return train
@@ -205,6 +225,8 @@ def contestants() -> dict[str, Contestant]:
         "raw again": raw,
         "lt": _ours(Ours),
         "lt, one logged value": _ours(OursLogging),
+        "lt, ten logged values": _ours(OursLoggingTen),
+        "lt, five idle callbacks": _ours(Ours, callbacks=5),
         "lt, all defaults": ours_defaults,
     }
     libraries = {
