@@ -73,14 +73,12 @@ def test_what_is_named_instead_is_an_argument(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("barebones", True),
         ("enable_checkpointing", True),
         ("enable_model_summary", True),
         ("model_registry", "best"),
         ("overfit_batches", 1),
         ("overfit_batches", 0.5),
         ("plugins", ["one"]),
-        ("profiler", "simple"),
         ("reload_dataloaders_every_n_epochs", 1),
     ],
 )
@@ -387,7 +385,9 @@ def test_the_feed_for_torch_is_taken_where_there_can_be_a_dataloader(
         ("store", {"a": 1}, r"the port Store\. Received dict, which lacks save, load, list, rem"),
     ],
 )
-def test_what_does_not_satisfy_its_port_is_refused(name: str, value: Any, message: str) -> None:
+def test_what_does_not_satisfy_its_port_is_refused(
+    install: Install, name: str, value: Any, message: str
+) -> None:
     with pytest.raises(TypeError, match=rf"^{name} must satisfy {message}") as caught:
         Trainer(**{name: value})
 
@@ -452,7 +452,6 @@ def test_with_nothing_installed_there_are_the_users_callbacks(install: Install) 
         ({"callbacks": Bar(), "enable_progress_bar": True}, ["Bar", "DefaultLogger"]),
         ({"callbacks": Callback()}, ["Callback", "DefaultLogger", "DefaultBar"]),
     ],
-    ids=str,
 )
 def test_defaults_come_after_the_users_and_only_where_wanted(
     install: Install, words: dict[str, Any], expected: list[str]

@@ -27,8 +27,8 @@ def test_the_arguments_of_a_hook_are_named_as_in_the_table(name: str) -> None:
     parameters = inspect.signature(getattr(Callback, name)).parameters
 
     assert list(parameters) == [*before, *HOOKS[name].arguments]
-    optional = [p.name for p in parameters.values() if p.default is not inspect.Parameter.empty]
-    assert len(optional) == HOOKS[name].optional
+    defaults = [p.default for p in parameters.values() if p.default is not p.empty]
+    assert defaults == [0] * HOOKS[name].optional
 
 
 @pytest.mark.parametrize("name", CALLBACK_HOOKS)

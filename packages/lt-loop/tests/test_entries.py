@@ -65,7 +65,6 @@ def result(entry: ScalarEntry) -> float:
         ("max", 4.0),
         (statistics.median, 3.0),
     ],
-    ids=str,
 )
 @pytest.mark.parametrize("kind", [float, OnDevice])
 def test_the_values_of_an_epoch_become_one_number(
@@ -209,7 +208,6 @@ RANKS = [[1.0, 2.0], [5.0]]
         ("max", 5.0),
         (statistics.median, 2.0),
     ],
-    ids=str,
 )
 def test_all_ranks_get_the_number_of_all_values_where_it_is_asked_for(
     reduce_fx: Any, expected: float
@@ -345,7 +343,6 @@ def spread(values: Sequence[float]) -> float:
 @pytest.mark.parametrize(
     ("given", "chosen"),
     [("max", "max"), (max, "max"), (sum, "sum"), (mean, "mean"), (spread, spread)],
-    ids=str,
 )
 def test_functions_with_a_known_name_mean_what_it_says(given: Any, chosen: Any) -> None:
     """Such as torch.mean, which is not called with a list of floats."""

@@ -4,7 +4,17 @@ import time
 from typing import Any
 
 import pytest
-from toys import Calling, Line, Stream, batches, by_hand, make_trainer
+from toys import (
+    Calling,
+    Line,
+    Sgd,
+    Stream,
+    Weight,
+    batches,
+    by_hand,
+    make_trainer,
+    train_by_hand,
+)
 
 from lt_loop import Callback
 
@@ -52,6 +62,19 @@ def test_accumulation_windows_end_where_the_limit_does(loader: Any) -> None:
     make_trainer(max_epochs=2, accumulate_grad_batches=2, limit_train_batches=5).fit(model, loader)
 
     assert model.weight.value == by_hand(DATA[:5], epochs=2, accumulate=2)
+
+
+def test_accumulation_may_change_from_epoch_to_epoch() -> None:
+    model, seen = Line(), []
+    look = Calling("on_train_epoch_end", lambda trainer: seen.append(trainer.global_step))
+    trainer = make_trainer(max_epochs=5, accumulate_grad_batches={1: 3, 3: 7}, callbacks=look)
+    trainer.fit(model, DATA)
+
+    assert seen == [7, 7 + 3, 7 + 6, 7 + 6 + 1, 7 + 6 + 2]
+    weight, optimizer = model.weight, Sgd(Weight())
+    for size in (1, 3, 3, 7, 7):
+        train_by_hand(optimizer, DATA, accumulate=size)
+    assert weight.value == optimizer.weight.value
 
 
 def test_limit_train_batches_as_a_share() -> None:

@@ -57,6 +57,24 @@ def test_evaluations_have_the_same_hooks(stage: str) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("name", "least"),
+    [
+        ("training_step", ["batch"]),
+        ("validation_step", ["batch"]),
+        ("on_train_batch_start", ["batch", "batch_idx"]),
+        ("on_test_batch_start", ["batch", "batch_idx"]),
+        ("on_test_batch_end", ["outputs", "batch", "batch_idx"]),
+    ],
+)
+def test_only_what_says_where_a_batch_came_from_may_be_left_out(
+    name: str, least: list[str]
+) -> None:
+    hook = HOOKS[name]
+
+    assert list(hook.arguments[: len(hook.arguments) - hook.optional]) == least
+
+
 # What counts as an override
 
 

@@ -2,14 +2,13 @@
 
 import signal
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from toys import Calling, Everything, Line, Stream, batches, make_trainer
+from toys import Calling, Everything, Line, Stream, batches, make_trainer, recording
 
 from lt_loop import Callback
-from lt_loop.hooks import HOOKS
 from lt_loop.solo import CountedIterable, IterableFeed
 
 DATA = batches(2)
@@ -147,30 +146,11 @@ def lines(order: str) -> list[str]:
     return called
 
 
-def recording(cls: type, who: str, names: list[str], calls: list[str]) -> Any:
-    """An instance of a class that writes down each call of these hooks."""
-
-    def recorded(name: str, method: Callable[..., Any] | None) -> Callable[..., Any]:
-        def hook(self: Any, *arguments: Any) -> Any:
-            calls.append(f"{who} {name}")
-            return method(self, *arguments) if method else None
-
-        return hook
-
-    body = {name: recorded(name, getattr(cls, name, None)) for name in names}
-    return type(cls.__name__, (cls,), body)()
-
-
 @pytest.mark.parametrize(("call", "order"), ORDERS.items(), ids=ORDERS)
 def test_hooks_are_called_in_lightnings_order(call: str, order: str) -> None:
     calls: list[str] = []
-    for_callbacks = [
-        h.name for h in HOOKS.values() if "callback" in h.owners and h.name != "on_log"
-    ]
-    callback = recording(Callback, "callback", for_callbacks, calls)
-    program = recording(
-        Everything, "program", [h.name for h in HOOKS.values() if "program" in h.owners], calls
-    )
+    callback = recording(Callback, "callback", calls)
+    program = recording(Everything, "program", calls)
     trainer = make_trainer(max_epochs=1, num_sanity_val_steps=1, callbacks=callback)
 
     getattr(trainer, call)(program)

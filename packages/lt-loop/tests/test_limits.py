@@ -83,6 +83,8 @@ def test_a_minimum_above_its_maximum_is_refused(low: str, high: str) -> None:
     with pytest.raises(ValueError, match=message):
         Limits(**{low: 3, high: 2})
 
+    with pytest.raises(ValueError, match=rf"Received {low}=1 and {high}=0\."):
+        Limits(**{low: 1, high: 0})
     Limits(**{low: 3, high: 3})
     Limits(**{low: 3, high: -1})
 
@@ -270,3 +272,29 @@ def test_no_share_lets_more_through_than_there_is(length: int, share: float) -> 
         assert count is not None
         assert count <= length
         assert (count == 0) == (share == 0.0)
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "message"),
+    [
+        ({}, ValueError, r"maps epochs, from 0, to numbers of batches\. Received .*=\{\}"),
+        ({-1: 2}, ValueError, r"maps epochs, from 0, .*\{-1: 2\}"),
+        ({"4": 2}, ValueError, r"maps epochs, from 0, .*\{'4': 2\}"),
+        ({4: 0}, ValueError, r"accumulate_grad_batches\[4\] must be at least 1\. Received .*=0"),
+        ({4: 1.5}, TypeError, r"accumulate_grad_batches\[4\] must be an int\. Received .*=1\.5"),
+    ],
+    ids=str,
+)
+def test_a_schedule_of_accumulation_maps_epochs_to_batches(
+    given: Any, error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        Limits(accumulate_grad_batches=given)
+
+
+def test_a_schedule_of_accumulation_begins_with_steps_of_one_batch() -> None:
+    limits = Limits(accumulate_grad_batches={2: 4, 5: 8})
+
+    assert [limits.accumulation(epoch) for epoch in range(7)] == [1, 1, 4, 4, 4, 8, 8]
+    assert limits.accumulates
+    assert not Limits(accumulate_grad_batches={3: 1}).accumulates

@@ -248,6 +248,29 @@ def test_each_loader_has_a_table_and_what_belongs_to_none_is_in_all() -> None:
     ]
 
 
+def test_the_newest_value_is_in_each_table_before_it_goes_to_the_loggers() -> None:
+    book = Book()
+    for value in (1.0, 2.0):
+        book.log("x", OnDevice(value), prog_bar=True)
+
+    assert book.logbook.logged_metrics == {"x": 2.0}
+    book.log("x", OnDevice(3.0), prog_bar=True)
+    assert book.logbook.progress_bar_metrics == {"x": 3.0}
+    assert book.lines == []
+
+
+def test_a_new_epoch_begins_with_nothing() -> None:
+    book = Book()
+    book.log("x", 1.0, **BOTH)
+    book.log("once", 1.0, **BOTH)
+    book.end_epoch()
+    book.page.reset()
+    book.log("x", 5.0, **BOTH)
+
+    assert book.end_epoch() == [{"x": 5.0, "x_epoch": 5.0}]
+    assert book.logbook.callback_metrics["once"] == 1.0
+
+
 def test_numbers_that_are_ready_go_to_the_loggers_as_they_are() -> None:
     book = Book()
     book.logbook.send({"lr": 0.1}, epoch=2, step=3)

@@ -105,7 +105,6 @@ def test_what_is_monitored_may_stand_in_either_dict(config: Any, monitor: str) -
         (Patient(), False, False),
         (HALVING, True, True),
     ],
-    ids=str,
 )
 def test_a_plateau_is_known_by_its_name_unless_told_otherwise(
     scheduler: Any, given: bool | None, plateau: bool

@@ -146,7 +146,6 @@ class Dataset:
         ("data", r"an iterable of batches\. Received 'data'\. Pass a DataLoader or a list of"),
         (b"data", r"an iterable of batches\. Received b'data'\."),
     ],
-    ids=str,
 )
 def test_what_yields_no_batches_is_refused(loader: Any, message: str) -> None:
     with pytest.raises(TypeError, match=rf"^A validate loader must (be )?{message}"):
@@ -176,7 +175,6 @@ def opened(loader: Any) -> Any:
         (iter([1, 2, 3]), None, True),
         ((n for n in [1, 2, 3]), None, True),
     ],
-    ids=str,
 )
 def test_it_is_known_how_long_a_loader_is_and_how_often_it_can_be_read(
     loader: Any, length: int | None, once: bool
@@ -202,6 +200,7 @@ def test_each_epoch_is_read_from_its_start() -> None:
 
 def test_the_position_is_that_of_the_batches_handed_out() -> None:
     stream = opened([1, 2, 3])
+    assert stream.state_dict() == {"epoch": 0, "batch": 0}
     positions = [stream.state_dict() for _ in stream.epoch(4)]
 
     assert positions == [{"epoch": 4, "batch": n} for n in (1, 2, 3)]

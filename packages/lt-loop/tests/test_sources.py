@@ -152,7 +152,6 @@ class Array:
         ([{"x": 1}], [[{"x": 1}]]),
         (["a", "b"], [["a", "b"]]),
     ],
-    ids=str,
 )
 def test_a_list_of_loaders_is_told_from_a_list_of_batches(
     given: Any, loaders: list[list[Any]]
@@ -185,7 +184,6 @@ def test_training_reads_one_loader() -> None:
         (Stream([1, 2, 3, 4]), 1.0, None),
         (Stream([1, 2, 3, 4]), 3, 3),
     ],
-    ids=str,
 )
 def test_an_epoch_ends_where_its_limit_does(loader: Any, limit: float, count: int | None) -> None:
     (source,) = opened(sources(test=loader), "test", limit_test_batches=limit)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from lt_loop import Callback, Trainer
+from lt_loop.hooks import HOOKS
 from lt_loop.solo import DuckBackend, IterableFeed
 
 Batch = tuple[list[float], list[float]]
@@ -189,18 +190,25 @@ def by_hand(
     data: Sequence[Batch], *, epochs: int = 1, accumulate: int = 1, halve_each_step: bool = False
 ) -> float:
     """The loop that a run of :class:`Line` replaces; return the slope it learns."""
-    weight = Weight()
-    optimizer = Sgd(weight)
+    optimizer = Sgd(Weight())
     for _ in range(epochs):
-        for start in range(0, len(data), accumulate):
-            window = data[start : start + accumulate]
-            weight.grad = 0.0
-            for batch in window:
-                weight.grad += value_and_slope(weight.value, batch)[1] / len(window)
-            optimizer.step()
-            if halve_each_step:
-                optimizer.param_groups[0]["lr"] *= 0.5
-    return weight.value
+        train_by_hand(optimizer, data, accumulate=accumulate, halve_each_step=halve_each_step)
+    return optimizer.weight.value
+
+
+def train_by_hand(
+    optimizer: Sgd, data: Sequence[Batch], *, accumulate: int, halve_each_step: bool = False
+) -> None:
+    """One epoch of it."""
+    weight = optimizer.weight
+    for start in range(0, len(data), accumulate):
+        window = data[start : start + accumulate]
+        weight.grad = 0.0
+        for batch in window:
+            weight.grad += value_and_slope(weight.value, batch)[1] / len(window)
+        optimizer.step()
+        if halve_each_step:
+            optimizer.param_groups[0]["lr"] *= 0.5
 
 
 class Stream:
@@ -250,3 +258,18 @@ class Calling(Callback):
         if self._at is None or self.calls == self._at:
             return self._act(trainer)
         return None
+
+
+def recording(cls: type, kind: str, calls: list[str]) -> Any:
+    """An instance of a class that writes down each call of a hook but ``on_log``."""
+
+    def recorded(name: str, method: Callable[..., Any] | None) -> Callable[..., Any]:
+        def hook(self: Any, *arguments: Any) -> Any:
+            calls.append(f"{kind} {name}")
+            return method(self, *arguments) if method else None
+
+        return hook
+
+    names = [hook.name for hook in HOOKS.values() if kind in hook.owners and hook.name != "on_log"]
+    body = {name: recorded(name, getattr(cls, name, None)) for name in names}
+    return type(cls.__name__, (cls,), body)()
