@@ -1,6 +1,8 @@
-"""Programs in plain Python that train nothing, and trainers for them."""
+"""Programs in plain Python that train nothing, trainers for them, and a terminal to look at."""
 
+import re
 from collections.abc import Callable, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -75,3 +77,81 @@ def make_trainer() -> Callable[..., Trainer]:
         return Trainer(backend=DuckBackend(), logger=False, callbacks=list(callbacks), **words)
 
     return make
+
+
+class Screen:
+    """A terminal: what is written to it, as it would look."""
+
+    encoding = "utf-8"
+    width: int | None = 80
+
+    def __init__(self) -> None:
+        self.cells: list[list[str]] = [[]]
+        self.row = self.column = self.writes = 0
+
+    def isatty(self) -> bool:
+        return True
+
+    def flush(self) -> None:
+        pass
+
+    def write(self, text: str) -> int:
+        self.writes += 1
+        for piece in re.findall(r"\x1b\[A|.|\n", text, re.DOTALL):
+            if piece == "\x1b[A":
+                self.row = max(0, self.row - 1)
+            elif piece == "\r":
+                self.column = 0
+            elif piece == "\n":
+                self.row, self.column = self.row + 1, 0
+            else:
+                self._put(piece)
+        return len(text)
+
+    def _put(self, character: str) -> None:
+        self.cells += [[] for _ in range(self.row + 1 - len(self.cells))]
+        line = self.cells[self.row]
+        line += " " * (self.column + 1 - len(line))
+        line[self.column] = character
+        self.column += 1
+
+    @property
+    def lines(self) -> list[str]:
+        """The lines, without blank ones at the end."""
+        found = ["".join(line).rstrip() for line in self.cells]
+        while found and not found[-1]:
+            found.pop()
+        assert self.width is None or max(map(len, found), default=0) <= self.width, "too wide"
+        return found
+
+
+@pytest.fixture
+def screen(monkeypatch: pytest.MonkeyPatch) -> Screen:
+    """A terminal behind standard output and standard error."""
+    pytest.importorskip("tqdm")
+    made = Screen()
+    streams = SimpleNamespace(stdout=made, stderr=made)  # those of sys are pytest's
+    monkeypatch.setattr("lt_callbacks.terminal_bar.sys", streams)
+    monkeypatch.setattr("lt_callbacks.tqdm_progress_bar.sys", streams)
+    monkeypatch.setattr("tqdm.std._screen_shape_wrapper", lambda: lambda stream: (made.width, 30))
+    return made
+
+
+class Clock:
+    """Stands still unless it is told otherwise."""
+
+    def __init__(self) -> None:
+        self.seconds = 1000.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The clock of the bars."""
+    pytest.importorskip("tqdm")
+    made = Clock()
+    monkeypatch.setattr("tqdm.std.time", made)
+    monkeypatch.setattr("lt_callbacks.tqdm_progress_bar.monotonic", made)
+    return made

@@ -73,10 +73,13 @@ def test_it_checks_after_validations_that_are_not_once_an_epoch(
     assert result.reason == "val_loss has not improved in 2 checks; its best was 3"
 
 
-def test_it_checks_several_times_in_an_epoch(scripted: Any, make_trainer: Any) -> None:
+@pytest.mark.parametrize("interval", [0.5, 1])
+def test_it_checks_several_times_in_an_epoch(
+    scripted: Any, make_trainer: Any, interval: float
+) -> None:
     stopping = EarlyStopping("val_loss", patience=100)
 
-    make_trainer(stopping, val_check_interval=0.5, max_epochs=3).fit(
+    make_trainer(stopping, val_check_interval=interval, max_epochs=3).fit(
         scripted(val_loss=[1]), BATCHES, BATCHES
     )
 
@@ -107,14 +110,17 @@ def test_the_sanity_check_does_not_count(scripted: Any, make_trainer: Any) -> No
     assert stopping.best_score == 1.0
 
 
-def test_validate_alone_does_not_count(scripted: Any, make_trainer: Any) -> None:
-    stopping = EarlyStopping("val_loss", check_on_train_epoch_end=False)
-    program, trainer = scripted(val_loss=[1]), make_trainer(stopping, max_epochs=1)
+def test_validate_and_test_leave_the_count_of_the_fit(scripted: Any, make_trainer: Any) -> None:
+    stopping = EarlyStopping("val_loss", patience=2, check_on_train_epoch_end=False)
+    program, trainer = scripted(val_loss=[1]), make_trainer(stopping)
     trainer.fit(program, BATCHES, BATCHES)
+    before = stopping.state_dict()
 
-    trainer.validate(program, BATCHES)
+    trainer.validate(program, BATCHES, verbose=False)
+    trainer.test(program, BATCHES, verbose=False)
 
-    assert stopping.wait_count == 0
+    assert (before["wait_count"], before["stopped_epoch"]) == (2, 2)
+    assert stopping.state_dict() == before
 
 
 def test_min_epochs_has_the_last_word(scripted: Any, make_trainer: Any) -> None:

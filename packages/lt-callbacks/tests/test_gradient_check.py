@@ -169,6 +169,14 @@ def test_exploding_gradients_are_found(batches: list[Any]) -> None:
     assert result.reason.endswith("is above exploding_above=1000, in 3 of 4 layers, at step 1")
 
 
+def test_of_several_reasons_to_stop_the_gravest_is_given(batches: list[Any]) -> None:
+    check = GradientCheck(1, exploding_above=1e-6, if_exploding="stop")
+
+    result = fit(Network(nan_at(0)), batches, check)
+
+    assert result.reason.startswith("the gradient of 0.bias is not finite")
+
+
 def test_log_does_no_more_than_log(batches: list[Any], caplog: pytest.LogCaptureFixture) -> None:
     listener = Listener()
     check = GradientCheck(1, if_non_finite="log", if_vanishing="log", if_exploding="log")
@@ -185,17 +193,18 @@ class Scaling(DuckBackend):
 
     def __init__(self, scale: float) -> None:
         super().__init__()
-        self.scale, self.scaled = scale, False
+        self.scale = scale
+        self.unscaled: set[int] = set()
 
     def backward(self, loss: Any, *, sync: bool) -> None:
         (loss * self.scale).backward()
-        self.scaled = True
+        self.unscaled.clear()
 
     def clip(self, optimizer: Any, value: float | None, algorithm: Any) -> None:
-        if self.scaled:
+        if id(optimizer) not in self.unscaled:
             for parameter in optimizer.param_groups[0]["params"]:
                 parameter.grad /= self.scale
-        self.scaled = False
+        self.unscaled.add(id(optimizer))
 
     def step(self, optimizer: Any, closure: Any) -> bool:
         self.clip(optimizer, None, "norm")
@@ -241,28 +250,100 @@ def test_a_loss_scaler_that_skips_for_ever_is_not_let_off(
     assert "the gradient of 0.bias is not finite" in result.reason
     assert "(a loss scaler has skipped" in result.reason
     assert result.progress.skipped_steps <= skipped + every
+    assert all(map(math.isfinite, result.metrics.values()))
+
+
+class TwoOptimizers(Network):
+    """One for the first layer, one for the last, stepped by hand."""
+
+    automatic_optimization = False
+
+    def training_step(self, batch: Any, batch_idx: int) -> None:
+        optimizers = self.trainer.stepped_optimizers
+        for optimizer in optimizers:
+            optimizer.zero_grad()
+        self.trainer.backward(super().training_step(batch, batch_idx))
+        for optimizer in optimizers:
+            optimizer.step()
+
+    def configure_optimizers(self) -> Any:
+        return [torch.optim.SGD(part.parameters(), lr=0.05) for part in (self[0], self[2])]
 
 
 def test_several_optimizers_are_looked_at_together(batches: list[Any]) -> None:
-    class TwoOptimizers(Network):
-        automatic_optimization = False
-
-        def training_step(self, batch: Any, batch_idx: int) -> None:
-            optimizers = self.trainer.stepped_optimizers
-            for optimizer in optimizers:
-                optimizer.zero_grad()
-            self.trainer.backward(super().training_step(batch, batch_idx))
-            for optimizer in optimizers:
-                optimizer.step()
-
-        def configure_optimizers(self) -> Any:
-            return [torch.optim.SGD(part.parameters(), lr=0.05) for part in (self[0], self[2])]
-
     listener = Listener()
+
     fit(TwoOptimizers(), batches, GradientCheck(1), listener)
 
     for (_, heard), expected in zip(listener.heard, norms_by_hand(batches), strict=True):
         assert heard == pytest.approx(expected, rel=1e-5)
+
+
+def test_of_several_optimizers_one_alone_may_be_skipped(
+    batches: list[Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    listener, program = Listener(), TwoOptimizers(nan_at(2))
+
+    result = fit(program, batches, GradientCheck(1), listener, backend=Scaling(2.0))
+
+    assert (result.progress.steps, result.reason) == (6, "max_epochs=1 reached")
+    assert told(caplog) == []
+    looked_at = [set(heard) - {"grad_norm_total"} for _, heard in listener.heard]
+    everywhere = {f"grad_norm/{name}" for name in NAMES}
+    last_layer = {name for name in everywhere if name.startswith("grad_norm/2.")}
+    assert looked_at == [everywhere] * 2 + [last_layer] + [everywhere] * 3
+
+
+def test_nan_that_one_of_several_optimizers_stepped_with_is_found(batches: list[Any]) -> None:
+    result = fit(TwoOptimizers(nan_at(2)), batches, GradientCheck(1))
+
+    assert result.reason.startswith("the gradient of 0.bias is not finite (norm nan), in 2 of 4")
+
+
+def test_the_optimizers_are_let_go_of_also_after_an_exception(batches: list[Any]) -> None:
+    class Failing(Network):
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            if batch_idx == 1:
+                raise RuntimeError("out of luck")
+            return super().training_step(batch, batch_idx)
+
+        def configure_optimizers(self) -> Any:
+            self.optimizer = super().configure_optimizers()
+            return self.optimizer
+
+    program = Failing()
+    with pytest.raises(RuntimeError, match="out of luck"):
+        fit(program, batches, GradientCheck(1))
+
+    assert not program.optimizer._optimizer_step_post_hooks
+
+
+class Plain:
+    """An optimizer that is none of torch's."""
+
+    def __init__(self, optimizer: Any) -> None:
+        self.param_groups, self._optimizer = optimizer.param_groups, optimizer
+
+    def zero_grad(self) -> None:
+        self._optimizer.zero_grad()
+
+    def step(self) -> None:
+        self._optimizer.step()
+
+
+@pytest.mark.parametrize("scale", [None, 2.0])
+def test_other_optimizers_than_torchs_are_looked_at_too(
+    batches: list[Any], scale: float | None
+) -> None:
+    class Other(Network):
+        def configure_optimizers(self) -> Any:
+            return Plain(super().configure_optimizers())
+
+    backend = Scaling(scale) if scale else DuckBackend()
+    result = fit(Other(nan_at(2)), batches, GradientCheck(1), backend=backend)
+
+    assert ("0.bias is not finite" in result.reason) == (scale is None)
+    assert result.progress.steps == (3 if scale is None else 5)
 
 
 def test_an_optimizer_that_evaluates_the_loss_several_times_is_looked_at_once(

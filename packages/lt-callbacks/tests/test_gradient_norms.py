@@ -8,6 +8,7 @@ pytest.importorskip("torch")
 
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from lt_callbacks.gradient_norms import held_gradients, norms
 
@@ -76,3 +77,20 @@ def test_without_names_a_parameter_goes_by_its_place() -> None:
     optimizer = torch.optim.SGD([{"params": [first]}, {"params": rest}], lr=0.1)
 
     assert list(held_gradients([], optimizer)) == ["0.0", "1.0", "1.1", "1.2"]
+
+
+def test_nothing_is_waited_for() -> None:
+    """Reading a number would be ``_local_scalar_dense``, a copy to the CPU ``_to_copy``."""
+
+    class Recording(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+            operations.append(func.overloadpacket.__name__)
+            return func(*args, **(kwargs or {}))
+
+    model, operations = network(), []
+    model(torch.ones(1, 5)).sum().backward()
+    gradients = [parameter.grad for parameter in model.parameters()]
+    with Recording():
+        norms(gradients)  # type: ignore[arg-type]
+
+    assert operations == ["_foreach_norm", "stack"]

@@ -160,7 +160,7 @@ def test_hyperparameters_are_flattened(tmp_path: Path) -> None:
         "act": "relu",
         "deep": True,
         "optimizer/lr": 0.1,
-        "optimizer/betas": "(0.9, 0.99)",
+        "optimizer/betas": "[0.9, 0.99]",
         "aux/k/b": 2.0,
         "metrics": ["acc", "loss"],
     }
@@ -187,10 +187,13 @@ def test_hyperparameters_have_a_metric_to_compare_by(
     assert hyperparameters(logger.log_dir) == {"lr": 0.1, "metrics": ["hp_metric"]}
 
 
-def test_without_any_metric_hyperparameters_are_not_written(tmp_path: Path) -> None:
-    TensorBoardLogger(tmp_path, default_hp_metric=False).log_hyperparams({"lr": 0.1})
+def test_without_any_metric_hyperparameters_are_written_beside_the_events(tmp_path: Path) -> None:
+    logger = TensorBoardLogger(tmp_path, default_hp_metric=False)
 
-    assert list(tmp_path.iterdir()) == []
+    logger.log_hyperparams({"lr": 0.1})
+
+    (file,) = Path(logger.log_dir).iterdir()
+    assert (file.name, file.read_text()) == ("hparams.yaml", "lr: 0.1\n")
 
 
 def test_the_graph_is_refused(tmp_path: Path) -> None:

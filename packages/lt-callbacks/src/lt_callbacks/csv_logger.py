@@ -12,7 +12,7 @@ from lt_callbacks.versioned_folder import VersionedFolder
 
 @final
 class CSVLogger(FolderLogger):
-    """Writes ``save_dir/name/version_0/metrics.csv``, in Lightning's layout.
+    """Writes ``metrics.csv`` and ``hparams.yaml`` into ``save_dir/name/version_0``, as Lightning.
 
     Each time something is logged there is a row: ``step``, ``epoch``, and a column for each name
     ever logged, in alphabetical order, empty where the row has no value. Values of one step that

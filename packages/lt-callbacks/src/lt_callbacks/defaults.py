@@ -20,7 +20,7 @@ def progress_bar() -> Callback | None:
 def logger(save_dir: str | Path) -> Callback:
     """Return a :class:`TensorBoardLogger`, or a :class:`CSVLogger` where it can't be used.
 
-    Neither makes its folder before the first point is logged.
+    Neither makes its folder before there is something to write.
 
     Args:
         save_dir: where ``lightning_logs/version_0`` and so on are made.

@@ -137,9 +137,10 @@ class EarlyStopping(Callback):
     def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
         """Settle when to check."""
         fitting, limits = stage == "fit", trainer.limits
-        once_per_epoch = limits.val_check_interval == 1.0 and limits.check_val_every_n_epoch == 1
+        interval = limits.val_check_interval  # the int 1 is a batch, the float 1.0 an epoch
+        whole_epoch = isinstance(interval, float) and interval == 1.0
         asked = self.check_on_train_epoch_end
-        train = once_per_epoch if asked is None else asked
+        train = whole_epoch and limits.check_val_every_n_epoch == 1 if asked is None else asked
         self._at_train_epoch_end, self._at_validation_end = fitting and train, fitting and not train
         if fitting:
             self._forget()

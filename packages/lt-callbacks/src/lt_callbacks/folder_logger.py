@@ -49,18 +49,6 @@ class FolderLogger(Callback, ABC):
         """The folder this logger writes to. It need not exist yet."""
         return os.fspath(self._folder.path)
 
-    def on_fit_start(self, trainer: Trainer, pl_module: Any) -> None:
-        """Record what the data module and the module saved by ``save_hyperparameters()``.
-
-        Where both have a name, it is the module's.
-        """
-        saved: dict[str, Any] = {}
-        for owner in (trainer.datamodule, pl_module):
-            if getattr(owner, "_log_hyperparams", False):  # Lightning's name for logger=True
-                saved |= owner.hparams_initial
-        if saved and trainer.is_global_zero:
-            self.log_hyperparams(saved)
-
     def on_log(self, metrics: dict[str, float], step: int) -> None:
         """Log what the engine hands out."""
         self.log_metrics(metrics, step)
@@ -76,6 +64,9 @@ class FolderLogger(Callback, ABC):
 
     def log_hyperparams(self, params: Mapping[str, Any] | Namespace) -> None:
         """Record hyper-parameters in ``hparams.yaml``, beside those recorded before.
+
+        The engine hands out those that a module saved by ``save_hyperparameters()``. Others are
+        recorded on rank 0 only.
 
         Args:
             params: name to value; what is not data is written as ``str(value)``.

@@ -26,7 +26,7 @@ them: what still overflows then is not the scale's fault."""
 @final
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """The gradients that one optimizer stepped with, measured and not yet read."""
+    """The gradients that one optimizer is about to step with, measured and not yet read."""
 
     step: int
     names: list[str]
@@ -44,11 +44,13 @@ class GradientCheck(Callback):
     spreads to all. A NaN reaches every layer within a step or two of its origin, so to learn where
     it began, look at every step.
 
-    The norms are computed on the device by one foreach operation, and read in one transfer after
-    the step. The other steps cost about a microsecond. What is found is acted upon right after the
-    optimizer step, because only then it is known whether a loss scaler (``16-mixed``) skipped it:
-    gradients that overflow are its business, unless it skips 16 steps in a row. Norms are those of
-    the gradients in their true scale.
+    The norms are computed on the device by one foreach operation for each optimizer, and read in
+    one transfer after the step. The other steps cost about a microsecond. Norms are those of the
+    gradients in their true scale. Of several optimizers each is asked about its own parameters.
+
+    What is found is acted upon after the optimizer step, because only then it is known whether a
+    loss scaler (``16-mixed``) skipped it. Gradients that overflow are the scaler's business:
+    neither are their norms logged, nor are they judged, unless it skips 16 steps in a row.
 
     Each rank looks at its own gradients, which are the same on all of them where they are averaged
     (DDP).
@@ -98,6 +100,8 @@ class GradientCheck(Callback):
 
     def _forget(self) -> None:
         self._samples: dict[int, Sample] = {}
+        self._watched: dict[int, Any] = {}
+        self._stepped: set[int] = set()
         self._stuck_at, self._skipped_before = -1, 0
         self._warned: dict[Kind, frozenset[str]] = {}
 
@@ -105,6 +109,21 @@ class GradientCheck(Callback):
         """Begin anew."""
         _measure()  # import it now, not an hour in
         self._forget()
+
+    def on_fit_start(self, trainer: Trainer, pl_module: Any) -> None:
+        """Listen to each optimizer: of several, a loss scaler may skip one and step another."""
+        for optimizer in trainer.optimizers:
+            if listen := getattr(optimizer, "register_step_post_hook", None):
+                self._watched[id(optimizer)] = listen(self._note_step)
+
+    def teardown(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
+        """Let go of the optimizers."""
+        for handle in self._watched.values():
+            handle.remove()
+        self._forget()
+
+    def _note_step(self, optimizer: Any, *_: Any) -> None:
+        self._stepped.add(id(optimizer))
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: Any, optimizer: Any) -> None:
         """Measure the gradients, if a check is due."""
@@ -116,33 +135,39 @@ class GradientCheck(Callback):
         gradients = measure.held_gradients(list(named()) if named else [], optimizer)
         if gradients:
             norms = measure.norms(list(gradients.values()))
-            # An optimizer that evaluates the loss several times is here several times in a step.
+            # One that evaluates the loss several times, or steps several times, is here each time.
             self._samples[id(optimizer)] = Sample(progress.steps, list(gradients), norms)
+            self._stepped.discard(id(optimizer))
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Read what was measured, if anything was, and act upon it."""
         if self._samples:
-            samples, self._samples = list(self._samples.values()), {}
+            samples, self._samples = self._samples, {}
             self._read(trainer, samples)
 
-    def _read(self, trainer: Trainer, samples: list[Sample]) -> None:
-        step, note = samples[0].step, ""
-        skipped = trainer.progress.steps == step
-        if skipped:
+    def _read(self, trainer: Trainer, samples: dict[int, Sample]) -> None:
+        step, note = next(iter(samples.values())).step, ""
+        advanced = trainer.progress.steps > step
+        taken = [
+            sample
+            for key, sample in samples.items()
+            if (key in self._stepped if key in self._watched else advanced)
+        ]
+        if not advanced:
             in_a_row = self._skips_in_a_row(step, trainer.progress.skipped_steps)
             if in_a_row < SKIPS_AT_MOST:
                 return
             note = f" (a loss scaler has skipped {in_a_row} steps in a row)"
+            taken = list(samples.values())
         norms: dict[str, float] = {}
-        for sample in samples:
+        for sample in taken:
             norms.update(zip(sample.names, sample.norms.tolist(), strict=True))
-        if not skipped:
+        if advanced:
             self._log(trainer, norms)
         findings = self.rule.judge(norms)
-        for finding in findings:
-            self._act(trainer, finding, f"{finding.sentence}, at step {step}{note}")
+        self._act(trainer, findings, f", at step {step}{note}")
         self._warned = {finding.kind: frozenset(finding.layers) for finding in findings}
 
     def _skips_in_a_row(self, step: int, skipped_steps: int) -> int:
@@ -158,15 +183,19 @@ class GradientCheck(Callback):
         if self.log_norms != "nothing":
             trainer.log("grad_norm_total", total_norm(norms), on_step=True, on_epoch=False)
 
-    def _act(self, trainer: Trainer, finding: Finding, sentence: str) -> None:
-        action = self.actions[finding.kind]
-        if action == "raise":
-            raise FloatingPointError(sentence)
-        if action == "stop":
-            trainer.stop(sentence)
-        known = self._warned.get(finding.kind, frozenset())
-        if action == "warn" and not known.issuperset(finding.layers):
-            log.warning("GradientCheck: %s", sentence)
+    def _act(self, trainer: Trainer, findings: list[Finding], where: str) -> None:
+        reasons = []
+        for finding in findings:
+            action, sentence = self.actions[finding.kind], finding.sentence + where
+            known = self._warned.get(finding.kind, frozenset())
+            if action == "raise":
+                raise FloatingPointError(sentence)
+            if action == "stop":
+                reasons.append(sentence)
+            elif action == "warn" and not known.issuperset(finding.layers):
+                log.warning("GradientCheck: %s", sentence)
+        if reasons:
+            trainer.stop(reasons[0])
 
 
 def _measure() -> Any:

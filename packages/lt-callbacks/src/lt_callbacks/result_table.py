@@ -22,9 +22,7 @@ def result_table(metrics: Mapping[str, float], *, title: str, rule: str = "─")
     """
     cells: dict[str, dict[str, str]] = {}
     loaders: list[str] = []
-    for name in sorted(metrics):
-        if _is_repeated(name, metrics):
-            continue
+    for name in sorted(without_repeats(metrics)):
         base, _, loader = name.partition("/dataloader_idx_")
         cells.setdefault(base, {})[loader] = f"{float(metrics[name]):.6g}"
         if loader not in loaders:
@@ -43,6 +41,15 @@ def _line(cells: list[str], widths: list[int]) -> str:
     first, *others = cells
     numbers = [cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True)]
     return " " + "   ".join([first.ljust(widths[0]), *numbers])
+
+
+def without_repeats(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Return the metrics without other spellings of those of the epoch.
+
+    >>> without_repeats({"loss": 2.0, "loss_step": 1.0, "loss_epoch": 2.0, "lr_step": 0.1})
+    {'loss_epoch': 2.0, 'lr_step': 0.1}
+    """
+    return {name: metrics[name] for name in metrics if not _is_repeated(name, metrics)}
 
 
 def _is_repeated(name: str, metrics: Mapping[str, float]) -> bool:

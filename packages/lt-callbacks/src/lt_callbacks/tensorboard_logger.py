@@ -21,7 +21,7 @@ WRITER_ARGUMENTS = ("comment", "purge_step", "max_queue", "flush_secs", "filenam
 
 @final
 class TensorBoardLogger(FolderLogger):
-    """Writes TensorBoard's event files into ``save_dir/name/version_0``, Lightning's layout.
+    """Writes event files and ``hparams.yaml`` into ``save_dir/name/version_0``, as Lightning.
 
     Look at them with ``tensorboard --logdir save_dir``. Images, histograms and the like go to
     :attr:`experiment`, which is torch's ``SummaryWriter``. Neither torch nor tensorboard is
@@ -109,8 +109,8 @@ class TensorBoardLogger(FolderLogger):
     ) -> None:
         """Record hyper-parameters, in ``hparams.yaml`` and for TensorBoard's tab HPARAMS.
 
-        Those that a module saved by ``save_hyperparameters()`` are recorded when a fit starts.
-        Otherwise call it on rank 0 only.
+        The engine hands out those that a module saved by ``save_hyperparameters()``. Others are
+        recorded on rank 0 only.
 
         Args:
             params: name to value; mappings, namespaces and dataclasses in it are flattened to
@@ -154,4 +154,3 @@ def _event_files() -> Any:
     return extras.load(
         "lt_callbacks.event_files", extra="tensorboard", wanted_by="TensorBoardLogger"
     )
-

@@ -6,7 +6,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, ClassVar, final
 
 from lt_callbacks import extras
-from lt_callbacks.result_table import result_table
+from lt_callbacks.result_table import result_table, without_repeats
 from lt_loop import Callback, Trainer
 
 if TYPE_CHECKING:
@@ -20,15 +20,17 @@ class TQDMProgressBar(Callback):
     """Draws a bar for each epoch, and one below it for each validation loop.
 
     It shows the values logged with ``prog_bar=True``, which is the only thing it waits for the
-    device for. It is drawn by time: a batch between two drawings costs one look at the clock. Where
-    standard error is no terminal nothing is drawn at all. The results of ``test`` and ``validate``
-    are written to standard output as a table unless they were called with ``verbose=False``, on a
-    terminal or not. Rank 0 only.
+    device for. It is drawn by time: a batch between two drawings costs one look at the clock. Of an
+    epoch that is over there stays one line, with the values logged in it. Where standard error is
+    no terminal nothing is drawn at all. The results of ``test`` and ``validate`` are written to
+    standard output as a table unless they were called with ``verbose=False``, on a terminal or not.
+    Rank 0 only.
 
     Args:
         refresh_rate: draw only after multiples of this many batches; 0 to draw nothing.
         process_position: how many pairs of lines to leave free above, for bars of your own.
-        leave: whether the bar of each epoch stays on the screen.
+        leave: whether the line of each epoch stays on the screen (Lightning's default is False),
+            or only that of the last one.
         refresh_seconds: draw at most this often.
 
     Raises:
@@ -42,7 +44,7 @@ class TQDMProgressBar(Callback):
         self,
         refresh_rate: int = 1,
         process_position: int = 0,
-        leave: bool = False,
+        leave: bool = True,
         *,
         refresh_seconds: float = 0.1,
     ) -> None:
@@ -61,7 +63,11 @@ class TQDMProgressBar(Callback):
         self._due = NEVER
         self._epoch_bar: TerminalBar | None = None
         self._loop_bar: TerminalBar | None = None
-        self._before: list[int] = [0]
+        self._done = 0
+
+    def print(self, *args: Any, sep: str = " ") -> None:
+        """Print to standard output above the bar, where ``print`` alone would write into it."""
+        _terminal().write(sep.join(map(str, args)))
 
     def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
         """See whether there is somebody to draw for."""
@@ -71,48 +77,49 @@ class TQDMProgressBar(Callback):
         self._due = -NEVER if self._draws else NEVER
 
     def teardown(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
-        """Leave the terminal as it should be: also after an exception."""
-        self._close_loop()
-        self._close_epoch()
+        """Leave the terminal as it should be: also after an exception.
+
+        Nothing is read any more: what failed may be the device.
+        """
+        self._close_loop(stays=self._epoch_bar is None)
+        self._close_epoch(stays=True)
         self._due = NEVER
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: Any) -> None:
-        """Begin the bar of this epoch."""
+        """Finish the line of the last epoch, and begin the bar of this one."""
         if not self._draws:
             return
-        epochs, total = trainer.max_epochs, _whole(trainer.num_training_batches)
-        of = "" if epochs is None else f"/{epochs}"
-        description = f"Epoch {trainer.current_epoch + 1}{of}"
-        if self._epoch_bar is None:
-            self._epoch_bar = self._open(description, total, line=0, stays=True)
-        self._epoch_bar.restart(description, total=total, done=trainer.progress.batch)
+        self._finish_epoch(trainer, stays=self.leave)
+        of = "" if trainer.max_epochs is None else f"/{trainer.max_epochs}"
+        self._epoch_bar = self._open(
+            f"Epoch {trainer.current_epoch + 1}{of}",
+            _whole(trainer.num_training_batches),
+            done=trainer.progress.batch,
+        )
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Draw, if it is time."""
-        if monotonic() >= self._due:
+        if monotonic() >= self._due and (batch_idx + 1) % self.refresh_rate == 0:
             self._draw_epoch(trainer, batch_idx + 1)
+            self._due = monotonic() + self.refresh_seconds
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
-        """Draw the whole epoch, with the values logged at its end."""
-        if self._epoch_bar is not None:
-            self._epoch_bar.draw(trainer.progress.batch, trainer.progress_bar_metrics)
-        if self.leave:
-            self._close_epoch()
+        """Draw the whole epoch."""
+        self._draw_epoch(trainer, trainer.progress.batch)
 
     def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
-        """Leave the bar of the last epoch on the screen."""
-        self._close_epoch()
+        """Finish the line of the last epoch."""
+        self._finish_epoch(trainer, stays=True)
 
     def on_validation_start(self, trainer: Trainer, pl_module: Any) -> None:
         """Begin a bar, below the one of the epoch."""
-        trial = trainer.sanity_checking
-        totals = trainer.num_sanity_val_batches if trial else trainer.num_val_batches
-        if self._epoch_bar is not None:
-            self._epoch_bar.draw(trainer.progress.batch)
-        alone = not trial and self._epoch_bar is None
-        self._start_loop("Sanity check" if trial else "Validation", totals, stays=alone)
+        self._draw_epoch(trainer, trainer.progress.batch)
+        if trainer.sanity_checking:
+            self._start_loop("Sanity check", trainer.num_sanity_val_batches)
+        else:
+            self._start_loop("Validation", trainer.num_val_batches)
 
     def on_validation_batch_end(
         self,
@@ -124,18 +131,18 @@ class TQDMProgressBar(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Draw, if it is time."""
-        if monotonic() >= self._due:
-            self._draw_loop(batch_idx + 1, dataloader_idx)
+        self._advance_loop()
 
     def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
-        """Take the bar away, and show what was logged."""
-        self._end_loop(trainer, title="Validation metric")
-        if self._epoch_bar is not None:
-            self._epoch_bar.draw(trainer.progress.batch, trainer.progress_bar_metrics)
+        """Take the bar away if it was one of a fit, and show what was logged."""
+        alone = trainer.validating and self._epoch_bar is None
+        self._close_loop(stays=alone)
+        self._draw_epoch(trainer, trainer.progress.batch)
+        self._show_results(trainer, title="Validation metric")
 
     def on_test_start(self, trainer: Trainer, pl_module: Any) -> None:
         """Begin a bar."""
-        self._start_loop("Testing", trainer.num_test_batches, stays=True)
+        self._start_loop("Testing", trainer.num_test_batches)
 
     def on_test_batch_end(
         self,
@@ -147,16 +154,16 @@ class TQDMProgressBar(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Draw, if it is time."""
-        if monotonic() >= self._due:
-            self._draw_loop(batch_idx + 1, dataloader_idx)
+        self._advance_loop()
 
     def on_test_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Finish the bar, and show what was logged."""
-        self._end_loop(trainer, title="Test metric")
+        self._close_loop(stays=True)
+        self._show_results(trainer, title="Test metric")
 
     def on_predict_start(self, trainer: Trainer, pl_module: Any) -> None:
         """Begin a bar."""
-        self._start_loop("Predicting", trainer.num_predict_batches, stays=True)
+        self._start_loop("Predicting", trainer.num_predict_batches)
 
     def on_predict_batch_end(
         self,
@@ -168,63 +175,62 @@ class TQDMProgressBar(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Draw, if it is time."""
-        if monotonic() >= self._due:
-            self._draw_loop(batch_idx + 1, dataloader_idx)
+        self._advance_loop()
 
     def on_predict_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Finish the bar."""
-        self._finish_loop()
+        self._close_loop(stays=True)
 
     def _open(
-        self, description: str, total: int | None, *, line: int, stays: bool
+        self, description: str, total: int | None, *, line: int = 0, done: int = 0
     ) -> "TerminalBar":
         made: TerminalBar = _terminal().TerminalBar(
-            description, total=total, line=self._line + line, stays=stays
+            description, total=total, line=self._line + line, done=done
         )
         return made
 
     def _draw_epoch(self, trainer: Trainer, done: int) -> None:
-        if self._epoch_bar is not None and done % self.refresh_rate == 0:
+        if self._epoch_bar is not None:
             self._epoch_bar.draw(done, trainer.progress_bar_metrics)
+
+    def _finish_epoch(self, trainer: Trainer, *, stays: bool) -> None:
+        """Take in what was logged after the epoch was drawn, and close its bar."""
+        if self._epoch_bar is not None:
+            self._close_epoch(without_repeats(trainer.progress_bar_metrics), stays=stays)
+
+    def _close_epoch(self, metrics: dict[str, float] | None = None, *, stays: bool) -> None:
+        if self._epoch_bar is not None:
+            self._epoch_bar.finish(metrics, stays=stays)
+            self._epoch_bar = None
+
+    def _start_loop(self, description: str, batches: list[float]) -> None:
+        if self._draws:
+            self._done = 0
+            below = int(self._epoch_bar is not None)
+            self._loop_bar = self._open(description, _whole(sum(batches)), line=below)
+
+    def _advance_loop(self) -> None:
+        """Count a batch of any loader, and draw, if it is time."""
+        self._done += 1
+        if monotonic() >= self._due and self._done % self.refresh_rate == 0:
+            self._draw_loop()
             self._due = monotonic() + self.refresh_seconds
 
-    def _start_loop(self, description: str, batches: list[float], *, stays: bool) -> None:
-        if not self._draws:
-            return
-        totals = [_whole(count) for count in batches]
-        known = [total for total in totals if total is not None]
-        self._before = [sum(known[:index]) for index in range(len(totals))]
-        total = sum(known) if len(known) == len(totals) else None
-        below = int(self._epoch_bar is not None)
-        self._loop_bar = self._open(description, total, line=below, stays=stays)
+    def _draw_loop(self) -> None:
+        if self._loop_bar is not None:
+            self._loop_bar.draw(self._done)
 
-    def _draw_loop(self, done: int, dataloader_idx: int) -> None:
-        if self._loop_bar is not None and done % self.refresh_rate == 0:
-            self._loop_bar.draw(self._before[dataloader_idx] + done)
-            self._due = monotonic() + self.refresh_seconds
+    def _close_loop(self, *, stays: bool) -> None:
+        self._draw_loop()
+        if self._loop_bar is not None:
+            self._loop_bar.finish(stays=stays)
+            self._loop_bar = None
 
-    def _end_loop(self, trainer: Trainer, *, title: str) -> None:
-        self._finish_loop()
+    def _show_results(self, trainer: Trainer, *, title: str) -> None:
         metrics = trainer.callback_metrics if trainer.verbose else {}
         if metrics and trainer.is_global_zero:
             rule = "─" if _terminal().can_encode("─", sys.stdout) else "-"
             _terminal().write(result_table(metrics, title=title, rule=rule))
-
-    def _finish_loop(self) -> None:
-        """Draw a loop that came to its end, and close its bar."""
-        if self._loop_bar is not None and self._loop_bar.total is not None:
-            self._loop_bar.draw(int(self._loop_bar.total))
-        self._close_loop()
-
-    def _close_loop(self) -> None:
-        if self._loop_bar is not None:
-            self._loop_bar.close()
-            self._loop_bar = None
-
-    def _close_epoch(self) -> None:
-        if self._epoch_bar is not None:
-            self._epoch_bar.close()
-            self._epoch_bar = None
 
 
 def _terminal() -> Any:
