@@ -8,7 +8,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from toys import LogKeeper
+from toys import LogKeeper, make_trainer
 
 from lt_loop import Callback, Limits, Trainer
 from lt_loop.arguments import (
@@ -76,10 +76,7 @@ def test_what_is_named_instead_is_an_argument(name: str) -> None:
         ("enable_checkpointing", True),
         ("enable_model_summary", True),
         ("model_registry", "best"),
-        ("overfit_batches", 1),
-        ("overfit_batches", 0.5),
         ("plugins", ["one"]),
-        ("reload_dataloaders_every_n_epochs", 1),
     ],
 )
 def test_an_argument_is_refused_rather_than_ignored(name: str, value: Any) -> None:
@@ -523,3 +520,70 @@ def test_what_is_no_callback_is_refused(argument: str) -> None:
     message = rf"^{argument} takes instances of Callback\. Received 'csv' of type str\. Subclass"
     with pytest.raises(TypeError, match=message):
         names(**{argument: "csv"})
+
+
+def test_arguments_about_data_become_limits() -> None:
+    limits = limits_from(
+        given(
+            overfit_batches=2,
+            reload_dataloaders_every_n_epochs=3,
+            val_check_interval="00:00:10:00",
+        )
+    )
+
+    assert limits == Limits(
+        overfit_batches=2, reload_dataloaders_every_n_epochs=3, val_check_interval="00:00:10:00"
+    )
+    assert limits_from(given()) == Limits()
+
+
+def test_a_trial_of_the_code_overfits_as_long_as_it_lasts() -> None:
+    """As in Lightning: the batches are those of overfit_batches, the steps those of the trial."""
+    limits = limits_from(given(fast_dev_run=2, overfit_batches=5, val_check_interval="00:01:00:00"))
+
+    assert (limits.max_steps, limits.limit_train_batches, limits.limit_val_batches) == (2, 5, 5)
+    assert (limits.limit_test_batches, limits.val_check_seconds) == (2, None)
+
+
+@pytest.mark.parametrize("given", [0.5, 1.5, "3"])
+def test_a_fast_dev_run_is_a_number_of_batches(given: Any) -> None:
+    with pytest.raises(TypeError, match=r"^fast_dev_run is a number of batches, or True for one\."):
+        make_trainer(fast_dev_run=given)
+
+
+def test_a_fast_dev_run_has_no_minimum() -> None:
+    limits = make_trainer(fast_dev_run=2, min_epochs=3, min_steps=100, max_epochs=5).limits
+
+    assert (limits.max_epochs, limits.min_epochs, limits.min_steps) == (1, None, None)
+
+
+def test_a_store_that_is_empty_yet_is_taken() -> None:
+    class Shelf(NoStore):
+        def __len__(self) -> int:
+            return 0
+
+    store = Shelf()
+    assert make_trainer(store=store)._ports.store is store
+
+
+@pytest.mark.parametrize("name", ["backend", "world", "feed", "store"])
+def test_the_class_of_a_port_is_refused(name: str) -> None:
+    cls = {"backend": DuckBackend, "world": OneProcess, "feed": IterableFeed, "store": NoStore}
+    message = rf"^{name} is an object\. Received the class {cls[name].__name__}\. Make an instance"
+    with pytest.raises(TypeError, match=message):
+        make_trainer(**{name: cls[name]})
+
+
+def test_two_progress_bars_are_refused() -> None:
+    class Bar(Callback):
+        role = "progress_bar"
+
+    with pytest.raises(ValueError, match=r"^A run has one progress bar\. Received 2 in callbacks"):
+        make_trainer(callbacks=[Bar(), Bar()], enable_progress_bar=True)
+
+
+def test_a_logger_receives_what_is_logged() -> None:
+    with pytest.raises(
+        TypeError, match=r"^logger takes callbacks .* Callback, which has no on_log"
+    ):
+        make_trainer(logger=Callback())

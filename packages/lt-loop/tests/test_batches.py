@@ -139,3 +139,12 @@ def test_an_epoch_that_ends_in_the_midst_of_a_window_is_refused(
 
 def test_an_epoch_that_is_short_by_whole_windows_leaves_no_gradient_pending() -> None:
     assert list(windows(iter(range(3)), 3, 9)) == cut(3, 3)
+
+
+def test_the_size_of_a_dataclass_with_slots_is_that_of_its_arrays() -> None:
+    @dataclass(slots=True)
+    class Batch:
+        name: str
+        numbers: list[int]
+
+    assert batch_size_of(Batch("a", [1, 2, 3])) == 3

@@ -11,7 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lt_loop.entries import PENDING_AT_MOST, Flags, MetricEntry, Scalar, ScalarEntry, definite
+from lt_loop.entries import (
+    PENDING_AT_MOST,
+    Entry,
+    Flags,
+    MetricEntry,
+    Scalar,
+    ScalarEntry,
+    definite,
+)
 from lt_loop.solo import DuckBackend, OneProcess
 
 
@@ -39,7 +47,7 @@ class Reading(DuckBackend):
 
 def flags(reduce_fx: Any = "mean", **others: Any) -> Flags:
     defaults = {"prog_bar": False, "logger": True, "on_step": False, "on_epoch": True}
-    return Flags("x", **(defaults | {"reduce_fx": reduce_fx, "sync_dist": False} | others))
+    return Flags("x", "", **(defaults | {"reduce_fx": reduce_fx, "sync_dist": False} | others))
 
 
 def filled(values: Sequence[Any], how: Flags | None = None, weights: Any = None) -> ScalarEntry:
@@ -49,8 +57,12 @@ def filled(values: Sequence[Any], how: Flags | None = None, weights: Any = None)
     return entry
 
 
-def result(entry: ScalarEntry) -> float:
+def result(entry: Entry) -> float | None:
     return entry.result(DuckBackend(), OneProcess())
+
+
+def name_of(reduce_fx: Any) -> str:
+    return str(getattr(reduce_fx, "__name__", reduce_fx))
 
 
 # Over an epoch
@@ -127,17 +139,17 @@ def test_values_of_steps_alone_are_not_kept() -> None:
     for _ in range(2 * PENDING_AT_MOST):
         entry.add(OnDevice(1.0), 1.0, backend)
 
-    assert entry.empty
+    assert result(entry) is None
     assert backend.transfers == []
 
 
 def test_an_entry_knows_the_newest_value_and_whether_it_is_new() -> None:
     entry = filled([1.0, 2.0])
-    assert (entry.last, entry.fresh, entry.empty) == (2.0, True, False)
+    assert (entry.last, entry.fresh, entry.changed) == (2.0, True, True)
 
     entry.reset()
 
-    assert (entry.last, entry.fresh, entry.empty) == (None, False, True)
+    assert (entry.last, entry.fresh, result(entry)) == (None, False, None)
 
 
 @pytest.mark.parametrize("reduce_fx", ["mean", "sum", "min", "max", max], ids=str)
@@ -219,9 +231,31 @@ def test_ranks_keep_to_themselves_where_it_is_not_asked_for() -> None:
     assert results_of(RANKS, flags("sum")) == [3.0, 5.0]
 
 
-@pytest.mark.parametrize("reduce_fx", ["mean", "sum"])
-def test_a_rank_that_logged_nothing_takes_part_without_a_weight(reduce_fx: str) -> None:
-    assert results_of([[4.0], []], flags(reduce_fx, sync_dist=True)) == [4.0, 4.0]
+@pytest.mark.parametrize("value", [4.0, -4.0])
+@pytest.mark.parametrize("reduce_fx", ["mean", "sum", "min", "max", statistics.median], ids=name_of)
+def test_a_rank_that_logged_nothing_takes_part_without_a_weight(
+    reduce_fx: Any, value: float
+) -> None:
+    assert results_of([[value], []], flags(reduce_fx, sync_dist=True)) == [value, value]
+
+
+@pytest.mark.parametrize("reduce_fx", ["mean", "sum", "min", "max", statistics.median], ids=name_of)
+def test_there_is_no_number_where_no_rank_logged_any(reduce_fx: Any) -> None:
+    assert results_of([[], []], flags(reduce_fx, sync_dist=True)) == [None, None]
+
+
+def test_ranks_meet_once_for_the_number_of_an_epoch() -> None:
+    class Meetings(OneProcess):
+        count = 0
+
+        def reduce(self, values: Sequence[float], op: Any) -> list[float]:
+            self.count += 1
+            return list(values)
+
+    world, entry = Meetings(), filled([1.0], flags(sync_dist=True))
+    numbers = {entry.result(DuckBackend(), world) for _ in range(3)}
+
+    assert (numbers, world.count) == ({1.0}, 2)  # the sum, and the weight
 
 
 def test_a_function_is_given_the_values_in_the_order_of_the_ranks() -> None:
@@ -329,7 +363,7 @@ def test_both_moments_make_two_names(moments: dict[str, bool], names: tuple[str,
 def test_several_loaders_are_told_apart_by_the_name(
     loader: int | None, append: bool, name: str
 ) -> None:
-    assert settled(loader=loader, add_dataloader_idx=append).name == name
+    assert settled(loader=loader, add_dataloader_idx=append).full == name
 
 
 def mean(values: Sequence[float]) -> float:
@@ -451,7 +485,8 @@ def test_a_metric_is_reset_with_its_entry() -> None:
     assert result(entry) == 2.0
 
     entry.reset()
-    assert (metric.seen, result(entry)) == ([0.0], 0.0)
+    assert metric.seen == [0.0]
+    assert result(entry) is None
 
 
 def test_two_metrics_under_one_name_are_refused() -> None:
@@ -462,7 +497,9 @@ def test_two_metrics_under_one_name_are_refused() -> None:
 
 
 def test_a_metric_that_computes_no_number_is_refused() -> None:
-    entry = MetricEntry(flags(), None, Metric(computed={"a": 1.0}))
+    metric = Metric(computed={"a": 1.0})
+    entry = MetricEntry(flags(), None, metric)
+    entry.add(metric, 1.0, DuckBackend())
     message = r"^A logged metric computes one number\. Received Metric for log\('x'\), .* dict\."
     with pytest.raises(TypeError, match=message):
         result(entry)

@@ -1,5 +1,6 @@
 """The fit loop does what the loop it replaces does, for as long as its limits say."""
 
+import datetime
 import time
 from typing import Any
 
@@ -463,6 +464,85 @@ def test_an_interval_of_validation_does_not_matter_where_nobody_validates() -> N
     assert result.progress.batches == 7
 
 
+class Clock:
+    """The time, which passes by ten seconds with each training batch."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now, self.reads = 1000.0, 0
+        self.passing = Calling("on_train_batch_end", self.pass_by)
+        monkeypatch.setattr(time, "monotonic", self.read)
+
+    def pass_by(self, trainer: Any) -> None:
+        self.now += 10
+
+    def read(self) -> float:
+        self.reads += 1
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    return Clock(monkeypatch)
+
+
+@pytest.mark.parametrize("loader", [DATA, Stream(DATA)], ids=["length", "no length"])
+@pytest.mark.parametrize(
+    ("interval", "words", "at"),
+    [
+        ("00:00:00:25", {}, [3, 6, 9, 12]),
+        ({"seconds": 25}, {}, [3, 6, 9, 12]),
+        (datetime.timedelta(seconds=70), {}, [7, 14]),
+        (datetime.timedelta(seconds=5), {}, list(range(1, 15))),
+        (datetime.timedelta(days=1), {}, []),
+        ("00:00:00:25", {"check_val_every_n_epoch": None}, [3, 6, 9, 12]),
+        ("00:00:00:25", {"check_val_every_n_epoch": 2}, [8, 11, 14]),
+        ("00:00:00:25", {"accumulate_grad_batches": 2}, [3, 6, 9, 12]),
+        ("00:00:00:25", {"limit_train_batches": 4}, [3, 6]),
+        ("00:00:00:25", {"limit_train_batches": 99}, [3, 6, 9, 12]),
+        ("00:00:00:25", {"fast_dev_run": 2}, [2]),
+    ],
+)
+def test_validation_runs_when_the_time_has_passed(
+    clock: Clock, loader: Any, interval: Any, words: dict[str, Any], at: list[int]
+) -> None:
+    assert validated_at(loader, clock.passing, val_check_interval=interval, **words) == at
+
+
+def test_the_time_between_validations_begins_when_one_has_ended(clock: Clock) -> None:
+    slow = Calling("on_validation_end", clock.pass_by)
+
+    at = validated_at(DATA, clock.passing, slow, val_check_interval="00:00:00:20", max_epochs=1)
+
+    assert at == [2, 4, 6]
+
+
+def test_the_time_of_the_sanity_check_does_not_count(clock: Clock) -> None:
+    slow = Calling("on_sanity_check_end", clock.pass_by)
+    words = {"val_check_interval": "00:00:00:20", "num_sanity_val_steps": 1, "max_epochs": 1}
+
+    assert validated_at(DATA, clock.passing, slow, **words) == [0, 2, 4, 6]
+
+
+@pytest.mark.parametrize("loader", [DATA, Stream(DATA)], ids=["length", "no length"])
+@pytest.mark.parametrize("hook", ["on_train_batch_end", "on_validation_end"])
+def test_a_request_to_stop_is_answered_with_one_validation_by_the_clock_too(
+    clock: Clock, loader: Any, hook: str
+) -> None:
+    ask = Calling(hook, lambda trainer: trainer.stop("seen enough"), at=1)
+
+    at = validated_at(loader, clock.passing, ask, val_check_interval="00:00:00:25")
+
+    assert at == [1] if hook == "on_train_batch_end" else [3]
+
+
+def test_the_clock_is_read_for_those_who_ask_by_it_alone(clock: Clock) -> None:
+    validated_at(DATA, clock.passing, val_check_interval=2)
+    assert clock.reads == 0
+
+    validated_at(DATA, clock.passing, val_check_interval="01:00:00:00", max_epochs=1)
+    assert clock.reads == 1 + len(DATA)
+
+
 def test_limit_val_batches_limits_each_loader() -> None:
     seen: list[tuple[int, int]] = []
 
@@ -500,3 +580,192 @@ def test_the_result_says_why_and_how_far_and_holds_the_last_metrics() -> None:
         "val_loss": 0.25,
     }
     assert trainer.result is result
+
+
+def test_a_loader_that_yields_nothing_the_second_time_is_refused() -> None:
+    class UsedUp:
+        def __init__(self) -> None:
+            self.items = iter(DATA)
+
+        def __iter__(self) -> Any:
+            return (item for item in self.items)
+
+    message = r"yields batches in every epoch\. Received a UsedUp that yielded none in epoch 1\."
+    with pytest.raises(ValueError, match=message):
+        make_trainer(max_epochs=2).fit(Line(), UsedUp())
+
+
+# New loaders every so many epochs
+
+
+class Renewing(Validated):
+    """Its training data is another one in each epoch in which it is asked for it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[int] = []
+
+    def train_dataloader(self) -> Any:
+        self.asked.append(self.trainer.current_epoch)
+        return data_of(self.trainer.current_epoch)
+
+
+def data_of(epoch: int) -> list[Any]:
+    return batches(3 + epoch % 3, start=10 * epoch)
+
+
+def renewed_by_hand(*, epochs: int, every: int, accumulate: int = 1) -> float:
+    optimizer = Sgd(Weight())
+    for epoch in range(epochs):
+        train_by_hand(optimizer, data_of(epoch - epoch % every), accumulate=accumulate)
+    return optimizer.weight.value
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize(("every", "asked"), [(1, [0, 1, 2, 3, 4]), (2, [0, 2, 4]), (3, [0, 3])])
+def test_training_goes_on_with_new_loaders(every: int, asked: list[int], accumulate: int) -> None:
+    model, seen = Renewing(), []
+    look = Calling(
+        "on_train_epoch_start", lambda trainer: seen.append(trainer.num_training_batches)
+    )
+    trainer = make_trainer(
+        max_epochs=5,
+        reload_dataloaders_every_n_epochs=every,
+        accumulate_grad_batches=accumulate,
+        callbacks=look,
+    )
+
+    trainer.fit(model)
+
+    assert model.asked == asked
+    assert model.weight.value == renewed_by_hand(epochs=5, every=every, accumulate=accumulate)
+    assert seen == [len(data_of(epoch - epoch % every)) for epoch in range(5)]
+
+
+def test_without_the_argument_loaders_are_asked_for_once() -> None:
+    model = Renewing()
+
+    make_trainer(max_epochs=3).fit(model)
+
+    assert model.asked == [0]
+
+
+def test_an_interval_of_validation_is_a_share_of_the_new_loader() -> None:
+    model = Renewing()
+    words = {"reload_dataloaders_every_n_epochs": 1, "val_check_interval": 0.4}
+
+    make_trainer(max_epochs=3, num_sanity_val_steps=0, **words).fit(model, None, batches(1))
+
+    assert model.at == [1, 2, 3, 4, 5, 6, 7, 9, 11]  # of 3, 4 and 5 batches
+
+
+def test_an_interval_that_does_not_fit_the_new_loader_is_refused_then() -> None:
+    class Shrinking(Renewing):
+        def train_dataloader(self) -> Any:
+            return batches(3 - self.trainer.current_epoch)
+
+    trainer = make_trainer(max_epochs=3, reload_dataloaders_every_n_epochs=1, val_check_interval=3)
+    with pytest.raises(ValueError, match=r"val_check_interval=3 and 2 training batches"):
+        trainer.fit(Shrinking(), None, batches(1))
+    assert trainer.progress.epoch == 1
+
+
+@pytest.mark.parametrize("every", [1, 2, 3])
+@pytest.mark.parametrize("stop", [1, 3, 4, 7, 9, 12])
+@pytest.mark.parametrize("estimates", [False, True])
+def test_going_on_asks_as_the_run_that_stopped_did(stop: int, every: int, estimates: bool) -> None:
+    class Estimating(Renewing):
+        def configure_optimizers(self) -> Any:
+            if estimates:
+                _ = self.trainer.estimated_stepping_batches  # asks for the loader
+            return super().configure_optimizers()
+
+    words = {"max_epochs": 5, "reload_dataloaders_every_n_epochs": every}
+    first = make_trainer(**words)
+    for progress in first.steps(Estimating()):
+        if progress.steps == stop:
+            break
+    state = first.capture()
+
+    model = Estimating()
+    make_trainer(**words).fit(model, ckpt_path=state)
+
+    assert model.weight.value == renewed_by_hand(epochs=5, every=every)
+
+
+def test_a_state_survives_a_loader_that_can_not_be_made_anew() -> None:
+    class Failing(Renewing):
+        fails = True
+
+        def train_dataloader(self) -> Any:
+            if self.fails and self.trainer.current_epoch == 2:
+                raise OSError("the disk is gone")
+            return super().train_dataloader()
+
+    words = {"max_epochs": 4, "reload_dataloaders_every_n_epochs": 1}
+    trainer = make_trainer(**words)
+    with pytest.raises(OSError, match="the disk is gone"):
+        trainer.fit(Failing())
+    state = trainer.capture()
+
+    model = Failing()
+    model.fails = False
+    make_trainer(**words).fit(model, ckpt_path=state)
+
+    assert model.weight.value == renewed_by_hand(epochs=4, every=1)
+
+
+# Overfitting
+
+
+@pytest.mark.parametrize("batches_of", [3, 0.5])
+def test_overfitting_trains_and_validates_on_a_few_batches(batches_of: float) -> None:
+    model, validated = Line(), []
+    look = Calling("on_validation_batch_end", lambda trainer: validated.append(trainer.global_step))
+    trainer = make_trainer(
+        max_epochs=4, overfit_batches=batches_of, num_sanity_val_steps=0, callbacks=look
+    )
+
+    trainer.fit(model, DATA, batches(7, start=20))
+
+    assert model.weight.value == by_hand(DATA[:3], epochs=4)
+    assert validated == [3] * 3 + [6] * 3 + [9] * 3 + [12] * 3
+
+
+def test_overfitting_takes_the_place_of_the_limits() -> None:
+    trainer = make_trainer(
+        max_epochs=1, overfit_batches=2, limit_train_batches=5, limit_val_batches=0
+    )
+    model = Validated()
+
+    trainer.fit(model, DATA, batches(1))
+
+    assert model.weight.value == by_hand(DATA[:2])
+    assert model.at == [], "limit_val_batches=0 still means no validation"
+
+
+# Loaders without a length
+
+
+@pytest.mark.parametrize("limit", [1.0, 1, 3, 6, 7, 8, 99])
+@pytest.mark.parametrize("accumulate", [1, 2, 3, 7, 9])
+@pytest.mark.parametrize("interval", [1.0, 1, 2])
+def test_limits_cut_a_loader_without_a_length_as_one_with(
+    limit: Any, accumulate: int, interval: Any
+) -> None:
+    words = {
+        "limit_train_batches": limit,
+        "accumulate_grad_batches": accumulate,
+        "val_check_interval": interval if isinstance(interval, float) else min(interval, limit),
+        "max_epochs": 2,
+        "num_sanity_val_steps": 0,
+    }
+    model, other = Validated(), Validated()
+
+    make_trainer(**words).fit(model, Stream(DATA), batches(2))
+    make_trainer(**words).fit(other, DATA, batches(2))
+
+    data = DATA if limit == 1.0 and isinstance(limit, float) else DATA[:limit]
+    assert model.weight.value == by_hand(data, epochs=2, accumulate=accumulate)
+    assert model.weight.value == other.weight.value
+    assert model.at == other.at

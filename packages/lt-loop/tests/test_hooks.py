@@ -391,3 +391,14 @@ def test_methods_of_a_library_are_its_own_business() -> None:
             raise NotImplementedError
 
     check_spelling(type("Program", (Base,), {})(), "program")
+
+
+def test_a_mixin_behind_the_class_of_the_library_is_checked_too() -> None:
+    class Mixin:
+        def on_train_ends(self) -> None: ...
+
+    class Mixed(Callback, Mixin):
+        pass
+
+    with pytest.raises(TypeError, match=r"Mixed\.on_train_ends is never called.*'on_train_end'"):
+        check_spelling(Mixed(), "callback")

@@ -171,6 +171,26 @@ def test_callbacks_are_called_in_their_order_and_before_the_program() -> None:
     assert calls == ["a", "b", "c", "program"]
 
 
+def test_a_callback_that_monitors_sees_what_the_program_logs_at_the_end_of_the_epoch() -> None:
+    seen: list[Any] = []
+
+    class Monitor(Callback):
+        def __init__(self, monitors: bool) -> None:
+            self.monitors = monitors
+
+        def on_train_epoch_end(self, trainer: Any, module: Any) -> None:
+            seen.append((self.monitors, trainer.callback_metrics.get("f1")))
+
+    class Program(Line):
+        def on_train_epoch_end(self) -> None:
+            seen.append("program")
+            self.trainer.log("f1", 0.5)
+
+    make_trainer(max_epochs=1, callbacks=[Monitor(True), Monitor(False)]).fit(Program(), DATA)
+
+    assert seen == [(False, None), "program", (True, 0.5)]
+
+
 def test_callbacks_of_the_program_come_last_and_replace_those_of_their_type() -> None:
     calls: list[str] = []
 

@@ -10,7 +10,10 @@ from hypothesis import strategies as st
 from lt_loop import Limits
 from lt_loop.limits import batches_within
 
-SHARES = [f"limit_{phase}_batches" for phase in ("train", "val", "test", "predict")]
+SHARES = [
+    *(f"limit_{phase}_batches" for phase in ("train", "val", "test", "predict")),
+    "overfit_batches",
+]
 
 
 # Numbers out of their range
@@ -118,8 +121,13 @@ def test_a_count_that_is_no_int_is_refused(name: str, value: Any) -> None:
     assert f"{name}={value!r}." in str(caught.value)
 
 
-@pytest.mark.parametrize("name", [*SHARES, "val_check_interval"])
-@pytest.mark.parametrize("value", ["1", True, None, [1]], ids=repr)
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *((name, value) for name in SHARES for value in ("1", True, None, [1])),
+        *(("val_check_interval", value) for value in (True, None, [1])),  # "1" is no duration
+    ],
+)
 def test_what_is_neither_a_count_nor_a_share_is_refused(name: str, value: Any) -> None:
     message = rf"^{name} must be an int \(a number of .*\) or a float \(a share .*\)\. Received"
     with pytest.raises(TypeError, match=message) as caught:
@@ -298,3 +306,110 @@ def test_a_schedule_of_accumulation_begins_with_steps_of_one_batch() -> None:
     assert [limits.accumulation(epoch) for epoch in range(7)] == [1, 1, 4, 4, 4, 8, 8]
     assert limits.accumulates
     assert not Limits(accumulate_grad_batches={3: 1}).accumulates
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("name", ["limit_train_batches", "val_check_interval"])
+def test_shares_are_finite(name: str, value: float) -> None:
+    with pytest.raises(ValueError, match=rf"^{name} must be a finite number\. Received {name}="):
+        Limits(**{name: value})
+
+
+def test_a_time_is_not_negative() -> None:
+    with pytest.raises(ValueError, match=r"^max_time may not be negative\. Received .*days=-1"):
+        Limits(max_time={"days": -1})
+
+
+@pytest.mark.parametrize("length", [1, 3, 7, 9, 1000, 4567])
+def test_the_share_that_is_advised_lets_a_batch_through(length: int) -> None:
+    with pytest.raises(ValueError, match=r"Give at least") as caught:
+        batches_within(1e-9, length, name="limit_val_batches")
+
+    share = float(str(caught.value).split("Give at least ")[1].split(",")[0])
+    assert batches_within(share, length, name="limit_val_batches") >= 1
+
+
+# Validation by the clock
+
+
+@pytest.mark.parametrize(
+    ("interval", "seconds"),
+    [
+        ("00:00:15:00", 900.0),
+        ("01:02:03:04", 93784.0),
+        (datetime.timedelta(minutes=1.5), 90.0),
+        ({"hours": 2, "minutes": 30}, 9000.0),
+        (3, None),
+        (0.5, None),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("check", [1, 2, None])
+def test_an_interval_of_validation_may_be_a_time(
+    interval: Any, seconds: float | None, check: int | None
+) -> None:
+    if check is None and isinstance(interval, float):
+        return
+    limits = Limits(val_check_interval=interval, check_val_every_n_epoch=check)
+
+    assert limits.val_check_seconds == seconds
+    assert limits.max_seconds is None
+
+
+@pytest.mark.parametrize(
+    ("interval", "kind", "message"),
+    [
+        ("15:00", ValueError, "val_check_interval as a string is 'DD:HH:MM:SS'"),
+        ("1", ValueError, "val_check_interval as a string is 'DD:HH:MM:SS'"),
+        ({"minuets": 3}, TypeError, "val_check_interval must be 'DD:HH:MM:SS', a timedelta or"),
+        ("00:00:00:00", ValueError, "val_check_interval must be longer than nothing"),
+        ({"seconds": 0}, ValueError, "val_check_interval must be longer than nothing"),
+        ({"seconds": -1}, ValueError, "val_check_interval may not be negative"),
+    ],
+    ids=str,
+)
+def test_a_time_that_is_none_is_refused(interval: Any, kind: type, message: str) -> None:
+    with pytest.raises(kind, match=rf"^{message}.*Received val_check_interval="):
+        Limits(val_check_interval=interval)
+
+
+@pytest.mark.parametrize(
+    ("check", "epochs"), [(1, [0, 1, 2, 3, 4, 5]), (2, [1, 3, 5]), (3, [2, 5]), (None, range(6))]
+)
+def test_some_epochs_have_validations(check: int | None, epochs: Any) -> None:
+    limits = Limits(check_val_every_n_epoch=check, val_check_interval=1)
+
+    assert [epoch for epoch in range(6) if limits.validates_in(epoch)] == list(epochs)
+
+
+# Overfitting and reloading
+
+
+@pytest.mark.parametrize("overfit", [3, 0.25, 1, 1.0])
+def test_overfitting_takes_the_place_of_two_limits(overfit: float) -> None:
+    limits = Limits(
+        overfit_batches=overfit, limit_train_batches=7, limit_val_batches=8, limit_test_batches=9
+    )
+
+    assert limits.limit_train_batches is limits.limit_val_batches is overfit
+    assert limits.limit_test_batches == 9
+
+
+@pytest.mark.parametrize("overfit", [0, 0.0])
+def test_no_overfitting_leaves_the_limits_alone(overfit: float) -> None:
+    limits = Limits(overfit_batches=overfit, limit_train_batches=7)
+
+    assert (limits.limit_train_batches, limits.limit_val_batches) == (7, 1.0)
+
+
+@pytest.mark.parametrize("nothing", [0, 0.0])
+def test_overfitting_without_validation(nothing: float) -> None:
+    assert Limits(overfit_batches=2, limit_val_batches=nothing).limit_val_batches == 0
+
+
+@pytest.mark.parametrize("value", [-1, True, 1.0, "2"], ids=repr)
+def test_reloading_counts_epochs(value: Any) -> None:
+    message = r"^reload_dataloaders_every_n_epochs must be (an int|at least 0)\. Received reload"
+    with pytest.raises((TypeError, ValueError), match=message):
+        Limits(reload_dataloaders_every_n_epochs=value)
+    assert Limits(reload_dataloaders_every_n_epochs=3).reload_dataloaders_every_n_epochs == 3

@@ -320,9 +320,9 @@ def test_around_a_training_step_a_value_is_logged_at_the_step(name: str) -> None
 
 @pytest.mark.parametrize("name", sorted(AROUND_AN_EVALUATION_STEP | AROUND_AN_EPOCH))
 def test_elsewhere_a_value_is_logged_for_the_epoch(name: str) -> None:
-    assert whole_life(logging_in(name)).lines == [
-        (1, {"x": 2.0, "epoch": 0 if "test" not in name else 1})
-    ]
+    step, epoch = (2, 1) if "test" in name else (1, 0)
+
+    assert whole_life(logging_in(name)).lines == [(step, {"x": 2.0, "epoch": epoch})]
 
 
 @pytest.mark.parametrize("name", sorted(AROUND_AN_EPOCH))
@@ -428,3 +428,39 @@ def test_logging_changes_nothing_of_what_is_computed() -> None:
     logged(model)
 
     assert model.weight.value == by_hand(DATA, epochs=2)
+
+
+def test_a_value_named_step_says_where_the_others_stand() -> None:
+    class ByEpoch(Line):
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            for name, value in (("n", batch_idx), ("step", self.trainer.current_epoch)):
+                self.trainer.log(name, value, on_step=False, on_epoch=True, batch_size=1)
+            return self.loss(batch)
+
+    assert logged(ByEpoch()).lines == [(0, {"n": 1.5, "epoch": 0}), (1, {"n": 1.5, "epoch": 1})]
+
+
+def test_the_moment_stands_before_the_loader_in_a_name() -> None:
+    class Evaluating(Line):
+        def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int) -> None:
+            self.trainer.log("n", dataloader_idx, on_step=True, on_epoch=True)
+
+    trainer = make_trainer()
+    tables = trainer.validate(Evaluating(), [Stream(DATA), Stream(DATA)])
+
+    assert [sorted(table) for table in tables] == [
+        ["n/dataloader_idx_0", "n_epoch/dataloader_idx_0"],
+        ["n/dataloader_idx_1", "n_epoch/dataloader_idx_1"],
+    ]
+    assert "n_step/dataloader_idx_1" in trainer.callback_metrics
+
+
+def test_a_function_may_be_written_into_the_call() -> None:
+    class Spread(Line):
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            self.trainer.log(
+                "n", batch_idx, on_epoch=True, on_step=False, reduce_fx=lambda v: max(v) - min(v)
+            )
+            return self.loss(batch)
+
+    assert logged(Spread(), max_epochs=1).points("n") == [(3, 3.0)]

@@ -358,3 +358,19 @@ def test_a_program_knows_its_trainer_where_it_has_a_place_for_it() -> None:
 
     assert placed.trainer is trainer
     assert not hasattr(placeless, "trainer")
+
+
+def test_a_plan_that_fails_leaves_the_program_as_it_was() -> None:
+    first, program = make_trainer(), Line()
+    program.trainer = first
+    with pytest.raises(TypeError, match=r"configure_callbacks takes .*Received 3 of type int"):
+        make_trainer().fit(calling_back(3), batches(1))
+
+    program.configure_callbacks = lambda: 3
+    with pytest.raises(TypeError, match=r"Received 3 of type int"):
+        make_trainer().fit(program, batches(1))
+    assert program.trainer is first
+
+
+def calling_back(returned: Any) -> Any:
+    return type("Program", (Line,), {"configure_callbacks": lambda self: returned})()

@@ -86,7 +86,13 @@ def test_batches_are_counted_where_they_are_given_and_asked_for_later_where_they
     def batches_of(*arguments: Any, **words: Any) -> str:
         return make_trainer().plan(Line(), *arguments, **words).choices["train batches"]
 
+    class Untold(Stream):
+        def __len__(self) -> int:
+            raise TypeError("this DataLoader has no length")
+
     assert batches_of(Stream(DATA)) == "unknown of Stream"
+    assert batches_of(Untold(DATA)) == "unknown of Untold"
+    assert batches_of({"x": Stream(DATA)}) == "those of a dict of loaders, read as one"
     assert batches_of(None, None, Data()).startswith("those of Data.train_dataloader(), which is")
 
 
@@ -98,6 +104,8 @@ def test_other_runs_are_told_too(fn: Any) -> None:
     assert str(told).startswith(f"{fn} of Line\n")
     assert told.choices[f"{word} batches"] == "3 of list"
     assert "max_epochs" not in told.choices
+    several = make_trainer().plan(Line(), {"x": DATA, "y": Stream(DATA)}, fn=fn)
+    assert several.choices[f"{word} batches"] == "4 of list, unknown of Stream"
     assert [row.hook for row in told.rows] == [f"{'validation' if word == 'val' else word}_step"]
 
 

@@ -343,3 +343,11 @@ def test_what_is_evaluated_after_a_fit_has_its_progress(call: str) -> None:
     assert (trainer.current_epoch, trainer.global_step) == (2, 10)
     getattr(trainer, call)(Line(), DATA)
     assert (trainer.current_epoch, trainer.global_step) == (0, 0)
+
+
+def test_a_state_with_other_schedules_is_refused() -> None:
+    trainer = make_trainer(max_epochs=1)
+    trainer.fit(Scheduled(), DATA)
+
+    with pytest.raises(ValueError, match=r"schedules it had\. Received 0 and a state of 1\."):
+        make_trainer(max_epochs=2).fit(Line(), DATA, ckpt_path=trainer.capture())

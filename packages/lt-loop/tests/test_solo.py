@@ -258,3 +258,12 @@ def test_without_a_store_nothing_is_kept_and_the_request_is_named(
 
 def test_without_a_store_there_are_no_states() -> None:
     assert NoStore().list() == []
+
+
+def test_a_length_that_can_not_be_told_is_none() -> None:
+    class Untold(list[int]):
+        def __len__(self) -> int:
+            raise TypeError("object of type 'Stream' has no len()")  # as a DataLoader does
+
+    stream = IterableFeed().open(Untold([1]), phase="train", world=OneProcess())
+    assert (stream.length, list(stream.epoch(0))) == (None, [1])

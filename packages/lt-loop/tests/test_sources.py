@@ -1,6 +1,7 @@
 """Where loaders come from, how far they are read, and that all of them are closed."""
 
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -165,9 +166,48 @@ def test_a_list_of_arrays_is_a_list_of_batches() -> None:
     assert batches(sources(validate=arrays), "validate") == [arrays]
 
 
-def test_training_reads_one_loader() -> None:
-    message = r"^Training reads one loader\. Received 2 of them\. Combine their datasets into one"
-    with pytest.raises(TypeError, match=message):
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"x": Stream("ab"), "y": Stream("c")},
+        {"x": [Stream("ab"), {"z": Stream("c")}]},
+        SimpleNamespace(mode="sequential", flattened=[Stream("ab"), Stream("c")]),
+    ],
+    ids=lambda given: type(given).__name__,
+)
+@pytest.mark.parametrize("stage", ["validate", "test", "predict"])
+def test_collections_are_evaluated_one_by_one(stage: str, given: Any) -> None:
+    assert batches(sources(**{stage: given}), stage) == [["a", "b"], ["c"]]
+
+
+class Combining(IterableFeed):
+    """A feed that reads several loaders as one, and remembers what it was given."""
+
+    def __init__(self) -> None:
+        self.given: list[Any] = []
+
+    def open(self, loader: Any, *, phase: Any, world: Any) -> CountedIterable:
+        self.given.append(loader)
+        return CountedIterable(list(zip(*loader.values(), strict=True)))
+
+
+def test_a_collection_for_training_is_the_feeds_to_combine() -> None:
+    feed, loaders = Combining(), {"x": Stream("ab"), "y": Stream("cd")}
+    of = sources(train=loaders)
+
+    (source,) = of.open("train", feed=feed, world=OneProcess(), limits=Limits())
+
+    assert feed.given == [loaders]
+    assert source.kind == "dict of loaders"
+    assert list(source.epoch(0)) == [("a", "c"), ("b", "d")]
+
+
+def test_a_collection_for_training_needs_a_feed_that_can_combine_it() -> None:
+    message = (
+        r"^Several loaders are read as one by a feed that can\. Received a list of loaders as "
+        r"train loader\. Install lt-data .*Trainer\(feed='torch'\)\), or pass one loader\.$"
+    )
+    with pytest.raises(LookupError, match=message):
         opened(sources(train=[Stream("a"), Stream("b")]))
 
 
@@ -232,6 +272,178 @@ def test_a_loader_without_batches_is_refused(limit: float) -> None:
     )
     with pytest.raises(ValueError, match=message):
         opened(sources(validate=range(0)), "validate", limit_val_batches=limit)
+
+
+@pytest.mark.parametrize(
+    ("loader", "limit", "length"),
+    [
+        ([1, 2, 3], 1.0, 3),
+        ([1, 2, 3], 2, 2),
+        (Stream([1, 2, 3]), 1.0, None),
+        (Stream([1]), 9, None),
+    ],
+)
+def test_a_length_is_sure_only_where_the_loader_has_one(
+    loader: Any, limit: float, length: int | None
+) -> None:
+    (source,) = opened(sources(train=loader), limit_train_batches=limit)
+
+    assert source.length == length
+
+
+# Overfitting
+
+
+class Ordering(IterableFeed):
+    """A feed that knows how to put a loader in order."""
+
+    def in_order(self, loader: Any) -> Any:
+        return sorted(loader) if isinstance(loader, Stream) else loader
+
+
+@pytest.mark.parametrize("stage", ["train", "validate"])
+def test_what_is_overfitted_is_put_in_order_with_a_warning(stage: Any) -> None:
+    of = sources(**{stage: Stream("cab")})
+    word = "train" if stage == "train" else "val"
+    message = (
+        rf"^overfit_batches reads the same batches in every epoch\. Received a {word} loader that "
+        r"shuffles: .* Pass it with shuffle=False\.$"
+    )
+    with pytest.warns(UserWarning, match=message):
+        (source,) = of.open(
+            stage, feed=Ordering(), world=OneProcess(), limits=Limits(overfit_batches=2)
+        )
+
+    assert list(source.epoch(0)) == list(source.epoch(1)) == ["a", "b"]
+
+
+def test_what_is_in_order_already_is_only_limited() -> None:
+    assert batches(sources(train=["c", "a", "b"]), overfit_batches=2) == [["c", "a"]]
+
+
+def test_what_is_tested_or_predicted_is_not_overfitted() -> None:
+    for stage in ("test", "predict"):
+        of = sources(**{stage: Stream("cab")})
+        limits = Limits(overfit_batches=2)
+        (source,) = of.open(stage, feed=Ordering(), world=OneProcess(), limits=limits)
+        assert list(source.epoch(0)) == ["c", "a", "b"]
+
+
+def test_a_shuffling_loader_needs_a_feed_that_knows_it() -> None:
+    class RandomSampler:
+        """As torch has it."""
+
+    class DataLoader(Stream):
+        sampler = RandomSampler()
+
+    message = r"^Reading a shuffled loader in order .* a DataLoader with a RandomSampler\. Install"
+    with pytest.raises(LookupError, match=message):
+        opened(sources(train=DataLoader("ab")), overfit_batches=2)
+
+
+def test_a_share_that_is_overfitted_is_named_so() -> None:
+    with pytest.raises(ValueError, match=r"Received overfit_batches=0\.5 and a loader without"):
+        opened(sources(train=Stream("ab")), overfit_batches=0.5)
+
+
+# Asking anew
+
+
+def asked(program: Loading, stage: Any, at: list[int], *, every: int, **limits: Any) -> list[int]:
+    """The epochs, of those in which it might be, in which a stage is asked for its loaders."""
+    of, found = sources(program), []
+    for epoch in at:
+        before = program.asked
+        of.expire(stage, epoch=epoch, every=every)
+        of.open(
+            stage,
+            feed=IterableFeed(),
+            world=OneProcess(),
+            limits=Limits(**limits),
+            epoch=epoch,
+        )
+        found += [epoch] * (program.asked - before)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("every", "epochs"),
+    [(0, [0]), (1, [0, 1, 2, 3, 4, 5, 6]), (2, [0, 2, 4, 6]), (3, [0, 3, 6]), (9, [0])],
+)
+def test_training_loaders_are_asked_for_every_so_many_epochs(every: int, epochs: list[int]) -> None:
+    assert asked(Loading(), "train", list(range(7)), every=every) == epochs
+
+
+@pytest.mark.parametrize(
+    ("every", "check", "epochs"),
+    [
+        (0, 1, [0]),
+        (1, 1, [0, 1, 2, 3, 4, 5]),
+        (2, 1, [0, 2, 4]),
+        (1, 2, [0, 1, 3, 5]),
+        (2, 2, [0, 1, 3, 5]),
+        (3, 2, [0, 1, 5]),
+        (2, 3, [0, 2, 5]),
+        (4, 3, [0, 2]),
+        (2, None, [0, 2, 4]),
+    ],
+)
+def test_validation_loaders_are_asked_for_as_lightning_does(
+    every: int, check: int | None, epochs: list[int]
+) -> None:
+    """Those of the sanity check count only where the first epoch has a validation."""
+    validations = [epoch for epoch in range(6) if (epoch + 1) % (check or 1) == 0]
+    limits = {"check_val_every_n_epoch": check, "val_check_interval": 1}
+
+    found = asked(Loading(), "validate", sorted({0, *validations}), every=every, **limits)
+
+    assert found == epochs
+
+
+def test_loaders_of_the_call_are_kept() -> None:
+    of = sources(Loading(), train=Stream("a"))
+    before = opened(of)
+
+    of.expire("train", epoch=5, every=1)
+
+    assert opened(of) is before
+
+
+def test_loaders_that_expire_are_closed() -> None:
+    class Named:
+        def __init__(self) -> None:
+            self.names = iter("abc")
+
+        def train_dataloader(self) -> Any:
+            return Stream(next(self.names))
+
+    feed = ClosingFeed()
+    of = sources(Named())
+    for epoch in range(3):
+        of.expire("train", epoch=epoch, every=1)
+        of.open("train", feed=feed, world=OneProcess(), limits=Limits(), epoch=epoch)
+
+    assert feed.closed == ["a", "b"]
+    of.close()
+    assert feed.closed == ["a", "b", "c"]
+
+
+def test_the_position_outlives_a_loader_that_can_not_be_made_anew() -> None:
+    class Once(Loading):
+        def train_dataloader(self) -> Any:
+            if self.asked:
+                raise OSError("the disk is gone")
+            return self.loader()
+
+    of = sources(Once())
+    (source,) = opened(of)
+    list(source.epoch(0))
+    of.expire("train", epoch=1, every=1)
+    with pytest.raises(OSError, match="the disk is gone"):
+        opened(of)
+
+    of.close()
+    assert of.state_dict() == {"train": [{"epoch": 0, "batch": 1}]}
 
 
 # State

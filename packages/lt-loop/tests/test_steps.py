@@ -569,6 +569,15 @@ def test_a_plateau_that_is_not_strict_waits_for_its_value() -> None:
     assert len(model.scheduler.seen) == 1
 
 
+def test_a_step_that_always_returns_none_trains_nothing_and_is_refused() -> None:
+    program = type("Program", (Line,), {"training_step": lambda self, batch, batch_idx: None})()
+
+    with pytest.raises(
+        ValueError, match=r"Received None for every one of the 7 batches of epoch 0"
+    ):
+        make_trainer(max_epochs=2).fit(program, DATA)
+
+
 def test_an_epoch_that_was_cut_short_steps_no_schedule_of_epochs() -> None:
     model = Scheduled()
 
@@ -602,7 +611,8 @@ def test_a_step_takes_as_many_arguments_as_it_wants() -> None:
 
     assert seen_by(one) == [("batch", 0)]
     assert seen_by(two) == [(("batch", 0), 0)]
-    assert seen_by(all_of_them) == [(("batch", 0), 0, 0)]
+    assert seen_by(all_of_them) == [(("batch", 0), 0)]
+    assert seen_by(all_of_them, loaders=2) == [(("batch", 0), 0, 0), (("batch", 1), 0, 1)]
 
 
 def test_a_step_may_take_its_arguments_by_name() -> None:

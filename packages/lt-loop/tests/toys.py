@@ -150,7 +150,7 @@ class Everything(Line):
 
     test_dataloader = predict_dataloader = val_dataloader
 
-    def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int) -> Any:
+    def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Any:
         return float(self.loss(batch))
 
     test_step = validation_step

@@ -186,6 +186,17 @@ def test_print_prints_on_rank_0_alone(trainer: Any, capsys: pytest.CaptureFixtur
     assert capsys.readouterr().out == "hello\n"
 
 
+def test_print_prints_above_the_progress_bar(trainer: Any) -> None:
+    printed: list[Any] = []
+    bar = SimpleNamespace(print=lambda *args, **kwargs: printed.append((args, kwargs)))
+    net = Net()
+    net.trainer, trainer.progress_bar_callback = trainer, bar
+
+    net.print("a", 1, sep="-")
+
+    assert printed == [(("a", 1), {"sep": "-"})]
+
+
 def two_optimizers(net: Net) -> list[torch.optim.Optimizer]:
     return [
         torch.optim.SGD(net.layer.parameters(), lr=0.1),

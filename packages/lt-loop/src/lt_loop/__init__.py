@@ -8,6 +8,7 @@ import logging
 from lt_loop.callback import Callback
 from lt_loop.limits import Limits
 from lt_loop.ports import Backend, Feed, Program, Store, Stream, World
+from lt_loop.profiling import PassThroughProfiler, Profiler
 from lt_loop.progress import Progress
 from lt_loop.run import RunResult
 from lt_loop.trainer import Trainer
@@ -17,6 +18,8 @@ __all__ = [
     "Callback",
     "Feed",
     "Limits",
+    "PassThroughProfiler",
+    "Profiler",
     "Program",
     "Progress",
     "RunResult",

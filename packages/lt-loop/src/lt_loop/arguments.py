@@ -6,8 +6,10 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from lt_loop.barebones import bare
 from lt_loop.callback import Callback
 from lt_loop.discovery import announced, find, require
+from lt_loop.hooks import overridden
 from lt_loop.limits import Limits
 from lt_loop.planning import check_callbacks
 from lt_loop.ports import Backend, Feed, Store, World
@@ -44,14 +46,10 @@ REMOVED: dict[str, str] = {
 """Arguments of earlier Lightning versions, and what to write instead."""
 
 NOT_YET: dict[str, Any] = {
-    "barebones": False,
     "enable_checkpointing": (None, False),
     "enable_model_summary": (None, False),
     "model_registry": None,
-    "overfit_batches": (0.0, 0),
     "plugins": (None, []),
-    "profiler": None,
-    "reload_dataloaders_every_n_epochs": 0,
 }
 """Lightning's arguments that this version knows and can't serve, with the values it accepts."""
 
@@ -69,6 +67,21 @@ HARDWARE: dict[str, Any] = {
     "sync_batchnorm": False,
 }
 """The words that speak of hardware, with the values that say nothing. A backend reads them."""
+
+
+def settled(given: Mapping[str, Any], unknown: Mapping[str, Any]) -> dict[str, Any]:
+    """Return Trainer's arguments as they are meant, those that settle others applied.
+
+    Raises:
+        TypeError: one is unknown.
+        ValueError: one is not served, or contradicts another.
+    """
+    refuse_unknown(unknown, known=given)
+    settled = bare(given) if given["barebones"] else dict(given)
+    refuse_unserved(settled)
+    if settled["fast_dev_run"] and settled["logger"] is None:
+        settled["logger"] = False
+    return settled
 
 
 def refuse_unknown(unknown: Mapping[str, Any], known: Iterable[str]) -> None:
@@ -148,8 +161,14 @@ def fast_dev_run_limits(fast_dev_run: bool | int) -> dict[str, Any]:
     """Return the limits of a run that only tries the code out on a few batches.
 
     Raises:
-        ValueError: the number of batches is negative.
+        TypeError: it is no number of batches.
+        ValueError: the number is negative.
     """
+    if not isinstance(fast_dev_run, int):
+        raise TypeError(
+            "fast_dev_run is a number of batches, or True for one. Received "
+            f"fast_dev_run={fast_dev_run!r}."
+        )
     if fast_dev_run < 0:
         raise ValueError(
             f"fast_dev_run is a number of batches. Received fast_dev_run={fast_dev_run}."
@@ -160,7 +179,9 @@ def fast_dev_run_limits(fast_dev_run: bool | int) -> dict[str, Any]:
     }
     return limits | {
         "max_epochs": 1,
+        "min_epochs": None,
         "max_steps": batches,
+        "min_steps": None,
         "num_sanity_val_steps": 0,
         "val_check_interval": 1.0,
         "check_val_every_n_epoch": 1,
@@ -194,7 +215,7 @@ def choose_ports(
         asked = [f"{word}={value!r}" for word, value in words.items()] or [f"backend={name!r}"]
         select = require("lt.backends", name, wanted_by=f"Trainer({', '.join(asked)})")
         selection = select(**words)
-        chosen, world = selection.backend, world or selection.world
+        chosen, world = selection.backend, selection.world if world is None else world
         reasons |= selection.reasons
     elif words:
         raise ValueError(
@@ -203,9 +224,9 @@ def choose_ports(
         )
     ports = Ports(
         backend=chosen,
-        world=world or OneProcess(),
+        world=OneProcess() if world is None else world,
         feed=_choose_feed(feed),
-        store=store or NoStore(),
+        store=NoStore() if store is None else store,
         reasons=reasons,
     )
     _check_ports(ports)
@@ -217,13 +238,18 @@ def _choose_feed(feed: Feed | str | None) -> Any:
         return require("lt.feeds", feed, wanted_by=f"Trainer(feed={feed!r})")()
     if feed is None and "torch" in sys.modules:  # else there is no DataLoader to read
         feed = (find("lt.feeds", "torch") or IterableFeed)()
-    return feed or IterableFeed()
+    return IterableFeed() if feed is None else feed
 
 
 def _check_ports(ports: Ports) -> None:
     for name, port in (("backend", Backend), ("world", World), ("feed", Feed), ("store", Store)):
-        if not isinstance(getattr(ports, name), port):
-            given = getattr(ports, name)
+        given = getattr(ports, name)
+        if isinstance(given, type):
+            raise TypeError(
+                f"{name} is an object. Received the class {given.__name__}. "
+                f"Make an instance: {given.__name__}(...)."
+            )
+        if not isinstance(given, port):
             members = [m for m in vars(port) if not m.startswith("_")]
             lacks = [m for m in members if not hasattr(given, m)]
             raise TypeError(
@@ -253,11 +279,16 @@ def choose_callbacks(
     if logger is None or logger is True:
         chosen += _default("logger", insist=logger is True, argument="logger", save_dir=root)
     elif logger is not False:
-        chosen += check_callbacks(_listed(logger), argument="logger")
-    roles = {callback.role for callback in chosen}
+        chosen += _check_loggers(check_callbacks(_listed(logger), argument="logger"))
+    roles = [callback.role for callback in chosen]
     if enable_progress_bar is not False and "progress_bar" not in roles:
         chosen += _default(
             "progress_bar", insist=bool(enable_progress_bar), argument="enable_progress_bar"
+        )
+    if roles.count("progress_bar") > 1:
+        raise ValueError(
+            "A run has one progress bar. Received "
+            f"{roles.count('progress_bar')} in callbacks. Drop all but one of them."
         )
     if enable_progress_bar is False and "progress_bar" in roles:
         raise ValueError(
@@ -265,6 +296,17 @@ def choose_callbacks(
             "Drop one of them."
         )
     return tuple(chosen)
+
+
+def _check_loggers(loggers: tuple[Callback, ...]) -> tuple[Callback, ...]:
+    for logger in loggers:
+        if overridden(logger, "on_log") is None:
+            raise TypeError(
+                "logger takes callbacks that receive what is logged. Received "
+                f"{type(logger).__name__}, which has no on_log(metrics, step). Write it, or pass "
+                "callbacks=..."
+            )
+    return loggers
 
 
 def _default(name: str, *, insist: bool, argument: str, **words: Any) -> list[Callback]:

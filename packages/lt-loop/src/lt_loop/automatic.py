@@ -63,9 +63,9 @@ def _step_with_closure(
     """Return the step in which the optimizer, or ``optimizer_step``, evaluates the loss."""
     (optimizer,) = run.optimizers
     name = type(optimizer).__name__
-    stepped = SteppedOptimizer(optimizer, run.ports.backend, ())
+    stepped = SteppedOptimizer(optimizer, run.ports.backend, (), run.program)
     evaluates_itself = wants_closure(optimizer)
-    if evaluates_itself and run.limits.accumulate_grad_batches > 1:
+    if evaluates_itself and run.limits.accumulates:
         raise ValueError(
             f"{name} evaluates the loss of one batch several times. Received "
             f"accumulate_grad_batches={run.limits.accumulate_grad_batches}. Use larger batches."
@@ -170,4 +170,5 @@ def _own(run: Run, name: str) -> Callable[..., Any] | None:
     """Return the program's own version of a step of the engine, its arguments checked."""
     if own := overridden(run.program, name):
         check_arguments(run.program, HOOKS[name], own)
-    return own
+        return run.profiling.hook(own, name, run.program)
+    return None

@@ -37,7 +37,7 @@ def _first_size(batch: Any) -> int | None:
             return len(batch)
         parts = list(batch)
     elif hasattr(batch, "__dataclass_fields__"):
-        parts = list(vars(batch).values())
+        parts = [getattr(batch, name) for name in batch.__dataclass_fields__]
     else:
         return None
     return next((size for part in parts if (size := _first_size(part)) is not None), None)

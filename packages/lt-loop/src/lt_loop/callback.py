@@ -20,6 +20,10 @@ class Callback:
     role: ClassVar[str] = ""
     """What a run has one of, if anything: ``"progress_bar"``, ``"early_stopping"``, ..."""
 
+    monitors: ClassVar[bool] = False
+    """Whether it looks at logged values: then its ``on_train_epoch_end`` comes after the program's,
+    and sees what that logged."""
+
     _logs_to: "Trainer | None" = None
 
     def attach(self, trainer: "Trainer | None") -> "Trainer | None":

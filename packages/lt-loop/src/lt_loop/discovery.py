@@ -5,10 +5,12 @@ the user or a default of ``Trainer`` gives.
 """
 
 import functools
-from importlib import metadata
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lt_loop.spelling import suggestion
+
+if TYPE_CHECKING:
+    from importlib import metadata
 
 PACKAGES: dict[tuple[str, str], str] = {
     ("lt.backends", "torch"): "lt-accel",
@@ -16,13 +18,18 @@ PACKAGES: dict[tuple[str, str], str] = {
     ("lt.stores", "folder"): "lt-checkpoint",
     ("lt.callbacks", "progress_bar"): "lt-callbacks",
     ("lt.callbacks", "logger"): "lt-callbacks",
+    ("lt.profilers", "simple"): "lt-callbacks",
+    ("lt.profilers", "advanced"): "lt-callbacks",
+    ("lt.profilers", "pytorch"): "lt-callbacks",
 }
 """The package that announces a name, for messages."""
 
 
 @functools.cache
-def announced(group: str) -> dict[str, metadata.EntryPoint]:
+def announced(group: str) -> "dict[str, metadata.EntryPoint]":
     """Return the entry points of a group by name."""
+    from importlib import metadata  # noqa: PLC0415 - half the time of importing lt_loop
+
     return {point.name: point for point in metadata.entry_points(group=group)}
 
 

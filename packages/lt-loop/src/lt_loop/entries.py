@@ -14,6 +14,10 @@ PENDING_AT_MOST = 512
 """Values kept on their device before they are read, so that a long epoch stays small."""
 
 
+NEUTRAL = {"min": float("inf"), "max": float("-inf")}
+"""What a rank adds to a reduction over ranks where it was given nothing."""
+
+
 class Scalar(float):
     """A number that was logged. ``item()`` is there for code written for tensors.
 
@@ -29,9 +33,15 @@ class Scalar(float):
 
 
 class Flags(NamedTuple):
-    """How one name is logged: the flags of ``log``, none of them left open."""
+    """How one name is logged: the flags of ``log``, none of them left open.
+
+    Attributes:
+        name: as it was given.
+        loader: what is appended for the loader, empty for none.
+    """
 
     name: str
+    loader: str
     prog_bar: bool
     logger: bool
     on_step: bool
@@ -39,11 +49,25 @@ class Flags(NamedTuple):
     reduce_fx: Reduce
     sync_dist: bool
 
+    @property
+    def full(self) -> str:
+        """The name with that of the loader, whatever the moment."""
+        return f"{self.name}{self.loader}"
+
     def spelled(self, *, on_step: bool) -> str:
         """Return the name a value goes by: both moments asked for makes two names."""
         if self.on_step and self.on_epoch:
-            return f"{self.name}_{'step' if on_step else 'epoch'}"
-        return self.name
+            return f"{self.name}_{'step' if on_step else 'epoch'}{self.loader}"
+        return self.full
+
+    def agrees(self, other: "Flags") -> bool:
+        """Return whether two calls log alike. A function written in the call is new each time."""
+        mine, theirs = self.reduce_fx, other.reduce_fx
+        if callable(mine) and callable(theirs):
+            code = getattr(mine, "__code__", mine)
+            same = code == getattr(theirs, "__code__", theirs)
+            return same and self._replace(reduce_fx=theirs) == other
+        return self == other
 
 
 class Entry(ABC):
@@ -54,35 +78,43 @@ class Entry(ABC):
         loader: the index of the loader it belongs to, None for none.
         last: the newest value, as it was given.
         fresh: whether that has not gone to the loggers yet.
+        changed: whether something was added since :meth:`result` was asked for.
         weighted: whether :meth:`add` looks at the weight.
     """
 
-    __slots__ = ("flags", "fresh", "last", "loader", "weighted")
+    __slots__ = ("_result", "changed", "flags", "fresh", "last", "loader", "weighted")
 
     def __init__(self, flags: Flags, loader: int | None) -> None:
         """Start empty."""
         self.flags, self.loader = flags, loader
         self.weighted = False
         self.last: Any = None
-        self.fresh = False
+        self.fresh = self.changed = False
+        self._result: float | None = None
 
     @abstractmethod
     def add(self, value: Any, weight: float, backend: Backend) -> None:
         """Take in one value."""
 
-    @property
-    @abstractmethod
-    def empty(self) -> bool:
-        """Whether it was given nothing in this epoch."""
+    def result(self, backend: Backend, world: World) -> float | None:
+        """Reduce what the epoch gave to one number, once; over ranks too with ``sync_dist``.
+
+        Returns:
+            The number, or None where no rank that takes part was given anything.
+        """
+        if self.changed or (self.flags.sync_dist and self._result is None):
+            self._result = self._reduced(backend, world)
+            self.changed = False
+        return self._result
 
     @abstractmethod
-    def result(self, backend: Backend, world: World) -> float:
-        """Reduce what the epoch gave to one number; over ranks too where ``sync_dist`` is set."""
+    def _reduced(self, backend: Backend, world: World) -> float | None:
+        """Reduce what the epoch gave to one number."""
 
     def reset(self) -> None:
         """Forget the epoch."""
-        self.last = None
-        self.fresh = False
+        self.last = self._result = None
+        self.fresh = self.changed = False
 
 
 class MetricEntry(Entry):
@@ -92,13 +124,12 @@ class MetricEntry(Entry):
     returned, that is its value at a step.
     """
 
-    __slots__ = ("_metric", "_result")
+    __slots__ = ("_metric",)
 
     def __init__(self, flags: Flags, loader: int | None, metric: Any) -> None:
         """Start with a metric that may hold values already."""
         super().__init__(flags, loader)
         self._metric = metric
-        self._result: float | None = None
 
     def add(self, value: Any, weight: float, backend: Backend) -> None:
         """Note that the metric was updated.
@@ -113,36 +144,28 @@ class MetricEntry(Entry):
             )
         last: Any = getattr(value, "_forward_cache", None)
         self.last = last.detach() if hasattr(last, "detach") else last
-        self.fresh = self.last is not None
-        self._result = None
+        self.fresh, self.changed = self.last is not None, True
 
-    @property
-    def empty(self) -> bool:
-        """Never: the metric itself knows."""
-        return False
-
-    def result(self, backend: Backend, world: World) -> float:
+    def _reduced(self, backend: Backend, world: World) -> float:
         """Ask the metric, which reduces over ranks itself.
 
         Raises:
             TypeError: it computes something else than one number.
         """
-        if self._result is None:
-            value = self._metric.compute()
-            try:
-                (self._result,) = backend.read([value])
-            except (TypeError, ValueError, RuntimeError) as error:
-                raise TypeError(
-                    "A logged metric computes one number. Received "
-                    f"{type(self._metric).__name__} for log({self.flags.name!r}), which computed "
-                    f"{type(value).__name__}. Log the numbers in it one by one."
-                ) from error
-        return self._result
+        value = self._metric.compute()
+        try:
+            (number,) = backend.read([value])
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise TypeError(
+                "A logged metric computes one number. Received "
+                f"{type(self._metric).__name__} for log({self.flags.name!r}), which computed "
+                f"{type(value).__name__}. Log the numbers in it one by one."
+            ) from error
+        return number
 
     def reset(self) -> None:
         """Reset the metric too."""
         super().reset()
-        self._result = None
         self._metric.reset()
 
 
@@ -166,6 +189,7 @@ class ScalarEntry(Entry):
         self.fresh = True
         if not self.flags.on_epoch:
             return
+        self.changed = True
         if type(value) is float:
             if self._pending:  # sums are taken in the order of the calls
                 self.settle(backend)
@@ -198,26 +222,21 @@ class ScalarEntry(Entry):
             self._take(number, weight)
         self._pending.clear()
 
-    @property
-    def empty(self) -> bool:
-        """Whether it was given nothing in this epoch."""
-        return not (self._pending or self._weight)
-
-    def result(self, backend: Backend, world: World) -> float:
-        """Reduce the epoch's values to one number."""
+    def _reduced(self, backend: Backend, world: World) -> float | None:
         self.settle(backend)
         reduce, total, weight = self.flags.reduce_fx, self._total, self._weight
         if callable(reduce):
             ranks = world.gather(self._values) if self.flags.sync_dist else [self._values]
-            return float(reduce([value for values in ranks for value in values]))
+            values = [value for values in ranks for value in values]
+            return float(reduce(values)) if values else None
         if self.flags.sync_dist:
-            if reduce in ("mean", "sum"):
-                total, weight = world.reduce([total, weight], "sum")
-            else:
-                (total,) = world.reduce([total], reduce)
-        if reduce != "mean":
-            return total
-        return total / weight if weight else float("nan")
+            if not weight and reduce in NEUTRAL:
+                total = NEUTRAL[reduce]
+            (total,) = world.reduce([total], "sum" if reduce == "mean" else reduce)
+            (weight,) = world.reduce([weight], "sum")
+        if not weight:
+            return None
+        return total / weight if reduce == "mean" else total
 
     def reset(self) -> None:
         """Forget the epoch."""
@@ -242,6 +261,7 @@ class ScalarEntry(Entry):
         """Put partial sums back."""
         self._total, self._weight = state["total"], state["weight"]
         self._values[:] = state["values"]
+        self.changed = True
 
 
 def is_metric(value: Any) -> bool:
@@ -282,10 +302,17 @@ def definite(
             f"on_step=True belongs in a step or a hook around a batch. Received log({name!r}, "
             "on_step=True) in a hook of the epoch. Use on_epoch=True."
         )
-    if dataloader_idx is not None and add_dataloader_idx:
-        name = f"{name}/dataloader_idx_{dataloader_idx}"
-    logger = True if logger is None else logger
-    return Flags(name, prog_bar, logger, on_step, on_epoch, _reduction(name, reduce_fx), sync_dist)
+    named = dataloader_idx is not None and add_dataloader_idx
+    return Flags(
+        name=name,
+        loader=f"/dataloader_idx_{dataloader_idx}" if named else "",
+        prog_bar=prog_bar,
+        logger=True if logger is None else logger,
+        on_step=on_step,
+        on_epoch=on_epoch,
+        reduce_fx=_reduction(name, reduce_fx),
+        sync_dist=sync_dist,
+    )
 
 
 def _reduction(name: str, reduce_fx: Any) -> Reduce:

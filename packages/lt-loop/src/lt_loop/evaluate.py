@@ -50,10 +50,14 @@ def sanity_check(run: Run) -> None:
     run.stage = "sanity_check"
     run.call("on_sanity_check_start")
     with run.logbook.on_trial():
-        run.ports.backend.wrap_step(evaluate, "sanity_check")(run, run.validation())
+        run.ports.backend.wrap_step(_trial, "sanity_check")(run)
     run.evaluated.clear()
     run.call("on_sanity_check_end")
     run.stage = outer
+
+
+def _trial(run: Run) -> None:
+    evaluate(run, run.validation())
 
 
 def _evaluation(run: Run, sources: list[Source]) -> Generator[Any, None, Tables]:

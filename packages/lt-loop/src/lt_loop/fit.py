@@ -13,8 +13,10 @@ from typing import Any
 from lt_loop.automatic import Window, automatic_step
 from lt_loop.batches import windows
 from lt_loop.evaluate import evaluate, sanity_check
+from lt_loop.intervals import validation_interval
 from lt_loop.manual import manual_step
 from lt_loop.optimizers import Schedule
+from lt_loop.profiling import TRAINING_BATCH
 from lt_loop.progress import Progress
 from lt_loop.run import Run
 from lt_loop.schedules import step_schedules
@@ -29,7 +31,7 @@ def fit(run: Run) -> Generator[Progress, None, None]:
     """Train until a limit is reached or somebody asks to stop; yield at every safe point."""
     if run.validates and run.limits.num_sanity_val_steps and run.resume is None:
         sanity_check(run)
-    sources = run.open("train")
+    sources = run.open_for_training()
     if not sources:
         run.finish("limit_train_batches=0: nothing to train")
         return
@@ -59,25 +61,46 @@ class Training:
         Raises:
             ValueError: the loader can't serve the run's limits.
         """
-        self.run, self.source = run, source
+        self.run = run
         self.window = Window()
-        self.step = automatic_step(run, self.window) if run.automatic else manual_step(run)
+        step = automatic_step(run, self.window) if run.automatic else manual_step(run)
+        self.step = run.profiling.timed(step, TRAINING_BATCH)
         self.place = bind_place(run)
         self.starts = run.hooks["on_train_batch_start"]
         self.ends = run.hooks["on_train_batch_end"]
         self.wants_outputs = run.hooks["training_epoch_end"]
         self.kept: list[Any] = []
         self.skipped = False
-        self.validation = run.validation()
-        self.validate_every = _validation_interval(run, source)
+        # Whether they were made for the sanity check or are made now: it leaves no trace in the
+        # random generators, so that the check changes nothing about the training.
+        self.validation = run.ports.backend.wrap_step(run.validation, "sanity_check")()
+        self.renews = run.limits.reload_dataloaders_every_n_epochs > 0
+        self.validated_at = -1  # the number of batches when a validation last ran
         self.by_step, self.step_plateaus = _schedules(run, "step")
         self.by_epoch, self.epoch_plateaus = _schedules(run, "epoch")
         self.plateaus_at = 0  # the number of steps when step_plateaus were last stepped
+        self._read_from(source)
+
+    def _renew(self) -> None:
+        """Ask for a new training loader where it is time for one."""
+        (source,) = self.run.renewed("train")
+        if source is not self.source:
+            self._read_from(source)
+
+    def _read_from(self, source: Source) -> None:
+        """Take a loader, for the first epoch or for those that follow."""
+        run = self.run
+        self.source = source
+        self.interval = validation_interval(
+            run.limits, source, progress=run.progress, world=run.ports.world
+        )
         _check_readable(run, source)
 
     def epoch(self) -> Steps:
         """Train one epoch, or the rest of it after a resume."""
         run, progress, page = self.run, self.run.progress, self.run.logbook.training
+        if self.renews:
+            self._renew()
         before = dataclasses.replace(progress)
         self.skipped = self.window.pending = False
         self.plateaus_at = progress.steps
@@ -98,10 +121,11 @@ class Training:
         run, progress, page = self.run, self.run.progress, self.run.logbook.training
         step, place, starts, last = self.step, self.place, self.starts, self.source.batches
         listening = bool(self.ends or self.wants_outputs)
-        log_every, validate_every = run.limits.log_every_n_steps, self.validate_every
-        start, size = progress.batch, run.limits.accumulate_grad_batches
+        log_every, interval = run.limits.log_every_n_steps, self.interval
+        validation_is_due = interval.over if interval and self.validation else None
+        start, size = progress.batch, run.limits.accumulation(progress.epoch)
         batches = self.source.epoch(progress.epoch, start=start)
-        for batch, window, closes in windows(batches, size, last, start=start):
+        for batch, window, closes in windows(batches, size, self.source.length, start=start):
             run.at_safe_point = False
             batch_idx = run.batch_idx = progress.batch
             batch = page.batch = place(batch)
@@ -117,7 +141,7 @@ class Training:
                 run.logbook.end_step(page, epoch=progress.epoch, step=run.step_index)
             if progress.batch == last:
                 return None
-            if validate_every and self._place_in_interval() == 0:
+            if validation_is_due and validation_is_due():
                 self._validate()
             if self.step_plateaus:
                 self._step_plateaus()
@@ -160,13 +184,17 @@ class Training:
 
     def _validate(self) -> None:
         run = self.run
-        due = (run.progress.epoch + 1) % (run.limits.check_val_every_n_epoch or 1) == 0
-        if due and self.validation:
+        if self.validation and run.limits.validates_in(run.progress.epoch):
             run.stage = "validate"
             with run.logbook.closed():
                 run.call("on_validation_model_zero_grad")
+            if self.renews:
+                self.validation = run.renewed("validate")
             evaluate(run, self.validation)
             run.stage = "train"
+            self.validated_at = run.progress.batches
+            if self.interval:
+                self.interval.restart()
 
     def _check_trained(self, before: Progress) -> None:
         progress = self.run.progress
@@ -205,6 +233,10 @@ class Training:
         self.kept = []
         logbook.settle(page)
         run.call("on_train_epoch_end")
+        if run.monitors:
+            logbook.settle(page)
+            for hook in run.monitors:
+                hook()
         logbook.end_epoch(page, epoch=progress.epoch, step=run.step_index)
         if complete:
             self._step_schedules(self.epoch_plateaus, progress.epoch + 1)
@@ -214,16 +246,12 @@ class Training:
 
     def _validates_at_end(self, *, complete: bool, requested: bool) -> bool:
         """Return whether validation is due at the end of an epoch, and has not just run in it."""
-        if self.validate_every is None:
+        if self.interval is None:
             return requested or (complete and not self.skipped)
-        due = self._place_in_interval() == 0
-        return due if self.run.progress.batch == self.source.batches else requested and not due
-
-    def _place_in_interval(self) -> int:
-        """Return how many batches of an interval between validations are done, 0 at its end."""
-        across_epochs = self.run.limits.check_val_every_n_epoch is None
-        done = self.run.progress.batches if across_epochs else self.run.progress.batch
-        return done % (self.validate_every or 1)
+        progress = self.run.progress
+        if progress.batch == self.source.batches:  # the last batch, which has not been asked after
+            return self.interval.over()
+        return requested and self.validated_at != progress.batches
 
 
 def _schedules(run: Run, interval: str) -> tuple[list[Schedule], list[Schedule]]:
@@ -233,29 +261,6 @@ def _schedules(run: Run, interval: str) -> tuple[list[Schedule], list[Schedule]]
         [schedule for schedule in schedules if not schedule.reduce_on_plateau],
         [schedule for schedule in schedules if schedule.reduce_on_plateau],
     )
-
-
-def _validation_interval(run: Run, source: Source) -> int | None:
-    """Return after how many batches of an epoch validation runs, None for its end alone."""
-    interval, batches = run.limits.val_check_interval, source.batches
-    if interval == 1.0 and isinstance(interval, float):
-        return None
-    if isinstance(interval, int):
-        across_epochs = run.limits.check_val_every_n_epoch is None
-        if batches is not None and interval > batches and not across_epochs:
-            raise ValueError(
-                "val_check_interval may not exceed the batches of an epoch. Received "
-                f"val_check_interval={interval} and {batches} training batches. Give at most "
-                "that, a share of the epoch, or check_val_every_n_epoch=None to count batches "
-                "across epochs."
-            )
-        return interval
-    if batches is None:
-        raise ValueError(
-            "val_check_interval as a share needs a loader with a length. Received "
-            f"val_check_interval={interval} and a {source.kind} without. Give a number of batches."
-        )
-    return max(1, int(batches * interval))
 
 
 def _check_readable(run: Run, source: Source) -> None:

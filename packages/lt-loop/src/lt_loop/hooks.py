@@ -212,10 +212,30 @@ def _shortened(method: Callable[..., Any], count: int) -> Callable[..., Any]:
     return lambda *arguments: method(*arguments[:count])
 
 
-def bind(name: str, *, trainer: Any, program: Any, callbacks: Iterable[Any]) -> Bound:
+def _as_it_is(method: Fn, name: str, owner: Any) -> Fn:
+    return method
+
+
+def bind(
+    name: str,
+    *,
+    trainer: Any,
+    program: Any,
+    callbacks: Iterable[Any],
+    own: bool = True,
+    wrap: Callable[[Callable[..., Any], str, Any], Callable[..., Any]] = _as_it_is,
+) -> Bound:
     """Return the implementations of a hook, callbacks before the program, ready to be called.
 
     All of them take the program's arguments: ``trainer`` and ``module`` are bound already.
+
+    Args:
+        name: the hook.
+        trainer: what callbacks receive first.
+        program: what callbacks receive second.
+        callbacks: in the order of their calls.
+        own: whether the program's implementation is called after them.
+        wrap: takes an implementation, the name and the owner; returns what is called instead.
     """
     hook = HOOKS[name]
     bound: list[Callable[..., Any]] = []
@@ -226,10 +246,12 @@ def bind(name: str, *, trainer: Any, program: Any, callbacks: Iterable[Any]) -> 
                 count = check_arguments(callback, hook, method, before=before)
                 ready = functools.partial(method, trainer, program) if before else method
                 count -= len(before)
-                bound.append(ready if count == len(hook.arguments) else _shortened(ready, count))
-    if "program" in hook.owners and (method := overridden(program, name)):
+                ready = ready if count == len(hook.arguments) else _shortened(ready, count)
+                bound.append(wrap(ready, name, callback))
+    if own and "program" in hook.owners and (method := overridden(program, name)):
         count = check_arguments(program, hook, method)
-        bound.append(method if count == len(hook.arguments) else _shortened(method, count))
+        method = method if count == len(hook.arguments) else _shortened(method, count)
+        bound.append(wrap(method, name, program))
     return tuple(bound)
 
 
@@ -257,13 +279,11 @@ def check_spelling(owner: Any, kind: Owner) -> None:
 
 
 def _own_methods(owner: Any) -> list[str]:
-    """Return the public methods the user wrote: those above the first library class."""
+    """Return the public methods the user wrote: those of classes that are no library's."""
     names: dict[str, None] = {}
     for cls in type(owner).__mro__:
         methods = {k: v for k, v in vars(cls).items() if inspect.isfunction(v)}
-        if getattr(cls, "__module__", "").startswith("torch.") or any(
-            hasattr(v, _MARK) for v in methods.values()
-        ):
-            break
-        names.update(dict.fromkeys(name for name in methods if not name.startswith("_")))
+        of_torch = getattr(cls, "__module__", "").startswith("torch.")
+        if not of_torch and not any(hasattr(method, _MARK) for method in methods.values()):
+            names.update(dict.fromkeys(name for name in methods if not name.startswith("_")))
     return list(names)

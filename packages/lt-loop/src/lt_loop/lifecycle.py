@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any
 
+from lt_loop.callback import Callback
 from lt_loop.hooks import HOOKS, check_arguments, overridden
 from lt_loop.optimizers import read_optimizers
 from lt_loop.run import Run
@@ -49,6 +50,8 @@ class Lifecycle:
 
     def _set_up(self) -> None:
         run, world = self._run, self._run.ports.world
+        self._entered.append(functools.partial(run.profiling.end, run.fn))
+        run.profiling.begin(run.fn, rank=world.rank, trainer=run.trainer)
         for callback in run.callbacks:
             self._entered.append(functools.partial(callback.attach, callback.attach(run.trainer)))
         self._entered.append(run.sources.close)
@@ -62,7 +65,7 @@ class Lifecycle:
         run.call("configure_model")
         if run.fn == "fit":
             where = f"{type(run.program).__name__}.configure_optimizers"
-            returned = run.program.configure_optimizers()
+            returned = _hook(run, run.program, "configure_optimizers")()
             optimizers, schedules = read_optimizers(returned, where=where)
             if run.automatic:
                 _check_one(optimizers, where)
@@ -85,7 +88,8 @@ class Lifecycle:
         if failed is not None:
             cause = unwrapped(failed)
             run.finish(f"{type(cause).__name__}: {cause}".removesuffix(": "), failed=True)
-            listening = [*run.hooks["on_exception"], _hook(run.sources.datamodule, "on_exception")]
+            datamodule = run.sources.datamodule
+            listening = [*run.hooks["on_exception"], _hook(run, datamodule, "on_exception")]
             teardowns[:0] = [functools.partial(hook, cause) for hook in listening]
         for teardown in teardowns:
             try:
@@ -119,32 +123,32 @@ def unwrapped(error: BaseException) -> BaseException:
 def _prepare_data(run: Run) -> Iterator[Callable[[], Any]]:
     for owner in (run.sources.datamodule, run.program):
         if owner is not None and (method := overridden(owner, "prepare_data")):
-            yield method
+            yield run.profiling.hook(method, "prepare_data", owner)
 
 
 def _components(run: Run) -> Iterator[tuple[Callable[[], Any], Teardown]]:
     """Yield the setup and teardown of datamodule, callbacks and program."""
     datamodule, program = run.sources.datamodule, run.program
     if datamodule is not None:
-        setup, teardown = _hook(datamodule, "setup"), _hook(datamodule, "teardown")
-        yield functools.partial(setup, run.fn), functools.partial(teardown, run.fn)
+        yield _pair(run, datamodule, run.fn)
     for callback in run.callbacks:
-        arguments = (run.trainer, program, run.fn)
-        yield (
-            functools.partial(callback.setup, *arguments),
-            functools.partial(callback.teardown, *arguments),
-        )
-    setup, teardown = _hook(program, "setup"), _hook(program, "teardown")
-    yield functools.partial(setup, run.fn), functools.partial(teardown, run.fn)
+        yield _pair(run, callback, run.trainer, program, run.fn)
+    yield _pair(run, program, run.fn)
 
 
-def _hook(owner: Any, name: str) -> Callable[..., Any]:
+def _pair(run: Run, owner: Any, *arguments: Any) -> tuple[Callable[[], Any], Teardown]:
+    setup, teardown = _hook(run, owner, "setup"), _hook(run, owner, "teardown")
+    return functools.partial(setup, *arguments), functools.partial(teardown, *arguments)
+
+
+def _hook(run: Run, owner: Any, name: str) -> Callable[..., Any]:
     """Return an owner's hook, its arguments checked; one that does nothing where it has none."""
     method = overridden(owner, name)
     if method is None:
         return _nothing
-    check_arguments(owner, HOOKS[name], method)
-    return method
+    before = ("trainer", "module") if isinstance(owner, Callback) else ()
+    check_arguments(owner, HOOKS[name], method, before=before)
+    return run.profiling.hook(method, name, owner)
 
 
 def _nothing(*_arguments: Any) -> None:

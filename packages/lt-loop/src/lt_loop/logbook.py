@@ -54,13 +54,14 @@ class Page:
             in_step=self._place != "epoch",
             dataloader_idx=self._dataloader_idx,
         )
-        name = (self._place, flags.name)
+        name = (self._place, flags.full)
         entry = self.entries.get(name)
         if entry is None:
             entry = self.entries[name] = self._new(flags, value)
-        elif entry.flags != flags:
+        elif not entry.flags.agrees(flags):
             raise ValueError(_contradiction(entry.flags, flags))
-        self.known[key] = entry
+        if entry.flags == flags:
+            self.known[key] = entry
         return entry
 
     def _new(self, flags: Flags, value: Any) -> Entry:
@@ -72,7 +73,7 @@ class Page:
                 f"Received log({flags.name!r}, {value!r}) of type {type(value).__name__}."
             )
         entry = ScalarEntry(flags, self._dataloader_idx)
-        if partial := self.restored.pop((self._place, flags.name), None):
+        if partial := self.restored.pop((self._place, flags.full), None):
             entry.load_state_dict(partial)
         return entry
 
@@ -126,7 +127,10 @@ class Logbook:
                 "elsewhere, or write to the logger itself: trainer.logger."
             )
         key = (name, *flags)
-        entry = page.known.get(key) or page.entry(key, value)
+        try:
+            entry = page.known.get(key) or page.entry(key, value)
+        except TypeError:  # a name that can't be looked up is none
+            entry = page.entry(key, value)
         if type(value) is int:
             value = float(value)
         elif type(value) is not float and (detach := getattr(value, "detach", None)):
@@ -151,12 +155,14 @@ class Logbook:
         self._catch_up(page)
         for entry in page.entries.values():
             entry.last = None
-        entries = [
-            entry
+        results = [
+            (entry, result)
             for entry in page.entries.values()
-            if entry.flags.on_epoch and (entry.flags.sync_dist or not entry.empty)
+            if entry.flags.on_epoch
+            and (result := entry.result(self._backend, self._world)) is not None
         ]
-        values = [Scalar(entry.result(self._backend, self._world)) for entry in entries]
+        entries = [entry for entry, _ in results]
+        values = [Scalar(result) for _, result in results]
         self._publish(entries, values, on_step=False)
         return entries, values
 
@@ -175,7 +181,7 @@ class Logbook:
         for entry, value in zip(entries, values, strict=True):
             for index, table in zip(indices, tables, strict=True):
                 if entry.loader in (index, None):
-                    for name in (entry.flags.name, entry.flags.spelled(on_step=False)):
+                    for name in (entry.flags.full, entry.flags.spelled(on_step=False)):
                         table[name] = float(value)
         return tables
 
@@ -210,7 +216,7 @@ class Logbook:
         logged: dict[str, float] = {}
         for entry, value in zip(entries, values, strict=True):
             flags, name = entry.flags, entry.flags.spelled(on_step=on_step)
-            self._callback[flags.name] = self._callback[name] = value
+            self._callback[flags.full] = self._callback[name] = value
             if flags.prog_bar:
                 self._bar[name] = value
             if flags.logger:
@@ -219,6 +225,9 @@ class Logbook:
         return logged
 
     def _send(self, metrics: dict[str, float], epoch: int, step: int) -> None:
+        if "step" in metrics:  # logged under this name, it is where the others stand
+            metrics = dict(metrics)
+            step = int(metrics.pop("step"))
         if metrics:
             for on_log in self._on_log:
                 on_log({**metrics, "epoch": epoch}, step)

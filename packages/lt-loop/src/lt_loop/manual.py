@@ -21,7 +21,7 @@ def manual_step(run: Run) -> TrainStep:
             "In manual optimization the module clips gradients itself. Received gradient_clip_val="
             f"{limits.gradient_clip_val}. Call self.clip_gradients(...) in training_step."
         )
-    if limits.accumulate_grad_batches > 1:
+    if limits.accumulates:
         raise ValueError(
             "In manual optimization the module accumulates gradients itself. Received "
             f"accumulate_grad_batches={limits.accumulate_grad_batches}. Step every n-th batch in "

@@ -47,7 +47,7 @@ class Schedule:
                 f"Received interval={self.interval!r}."
             )
         frequency: Any = self.frequency
-        if not isinstance(frequency, int) or frequency < 1:
+        if type(frequency) is not int or frequency < 1:
             raise ValueError(
                 "The frequency of a learning-rate schedule is an int of at least 1. "
                 f"Received frequency={self.frequency!r}."

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from lt_loop.callback import Callback
 from lt_loop.hooks import check_spelling, overridden
+from lt_loop.preview import Preview, preview
 from lt_loop.run import Function, Ports, Run
 from lt_loop.sources import WORDS, LoaderStage, Sources
 from lt_loop.spelling import closest
@@ -53,6 +54,75 @@ def plan_run(  # noqa: PLR0913 - what a call of fit, validate, test or predict s
         ValueError: two things contradict each other, or a loader is missing.
     """
     _check_call(fn, last=last, resume=resume)
+    model, datamodule, loaders = participants(
+        fn, last=last, model=model, loaders=loaders, datamodule=datamodule
+    )
+    sources = Sources(model, datamodule, loaders)
+    check_sources(model, sources, fn)
+    before = _attach(trainer, (model, datamodule))
+    try:
+        callbacks = _combined(trainer.callbacks, own_callbacks(model))
+        check_states(callbacks)
+        run = Run(
+            fn,
+            trainer=trainer,
+            program=model,
+            sources=sources,
+            callbacks=callbacks,
+            limits=trainer.limits,
+            ports=ports,
+        )
+        run.resume = ports.store.load(str(resume)) if isinstance(resume, str | Path) else resume
+    except BaseException:
+        for owner, trainer_before in before:
+            owner.trainer = trainer_before
+        raise
+    run.trainers_before = before
+    if fn != "fit" and last is not None and last.program is model:
+        run.progress = dataclasses.replace(last.progress)  # that of the weights it has
+    return run
+
+
+def plan_preview(  # noqa: PLR0913 - as above
+    fn: Function,
+    *,
+    trainer: "Trainer",
+    last: Run | None,
+    model: Any,
+    loaders: Mapping[LoaderStage, Any],
+    datamodule: Any,
+    ports: Ports,
+) -> Preview:
+    """Check a run as :func:`plan_run` does, and tell what it will do. Nothing is changed by it."""
+    model, datamodule, loaders = participants(
+        fn, last=last, model=model, loaders=loaders, datamodule=datamodule
+    )
+    check_states(trainer.callbacks)
+    sources = Sources(model, datamodule, loaders)
+    check_sources(model, sources, fn)
+    return preview(
+        fn,
+        program=model,
+        sources=sources,
+        callbacks=trainer.callbacks,
+        limits=trainer.limits,
+        ports=ports,
+    )
+
+
+def participants(
+    fn: Function,
+    *,
+    last: Run | None,
+    model: Any,
+    loaders: Mapping[LoaderStage, Any],
+    datamodule: Any,
+) -> tuple[Any, Any, Mapping[LoaderStage, Any]]:
+    """Settle who takes part in a run: program, datamodule, loaders. The arguments are those above.
+
+    Raises:
+        TypeError: something is not what it must be, or has a misspelt hook.
+    """
     if model is None and last is not None:
         given = any(loader is not None for loader in loaders.values())
         model = last.program
@@ -62,25 +132,7 @@ def plan_run(  # noqa: PLR0913 - what a call of fit, validate, test or predict s
         datamodule, loaders = loaders[first], {**loaders, first: None}
     check_program(model, fn)
     check_datamodule(datamodule, fn)
-    before = _attach(trainer, (model, datamodule))
-    callbacks = _combined(trainer.callbacks, own_callbacks(model))
-    check_states(callbacks)
-    sources = Sources(model, datamodule, loaders)
-    check_sources(model, sources, fn)
-    run = Run(
-        fn,
-        trainer=trainer,
-        program=model,
-        sources=sources,
-        callbacks=callbacks,
-        limits=trainer.limits,
-        ports=ports,
-    )
-    run.trainers_before = before
-    run.resume = ports.store.load(str(resume)) if isinstance(resume, str | Path) else resume
-    if fn != "fit" and last is not None and last.program is model:
-        run.progress = dataclasses.replace(last.progress)  # that of the weights it has
-    return run
+    return model, datamodule, loaders
 
 
 def _check_call(fn: Function, *, last: Run | None, resume: Checkpoint | None) -> None:
@@ -204,7 +256,9 @@ def own_callbacks(program: Any) -> tuple[Callback, ...]:
     if configure is None:
         return ()
     returned = configure()
-    returned = [returned] if isinstance(returned, Callback) else list(returned or ())
+    returned = () if returned is None else returned
+    if not isinstance(returned, list | tuple | set):
+        returned = [returned]
     return check_callbacks(returned, argument="configure_callbacks")
 
 

@@ -189,12 +189,21 @@ class Stream(Protocol):
 
 @runtime_checkable
 class Feed(Protocol):
-    """What comes next, and where were we: turns a loader into a :class:`Stream`."""
+    """What comes next, and where were we: turns a loader into a :class:`Stream`.
+
+    A feed may also have a method ``in_order(loader)``, which returns the loader without its
+    shuffling, or the loader itself where there is none. ``overfit_batches`` asks for it.
+    """
 
     def open(self, loader: Any, *, phase: Phase, world: World) -> Stream:
         """Open a loader for one phase, on this rank.
 
+        Those of training may come as a collection (:func:`lt_loop.several.is_collection`), to be
+        read as one: a batch has the form of the collection, and the shorter loaders begin anew
+        until the longest ends.
+
         Raises:
+            LookupError: the feed can't read several loaders as one.
             TypeError: the loader is not something that yields batches.
         """
 

@@ -4,7 +4,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from lt_loop.hooks import HOOKS, STEPS, Bound, bind, overridden
@@ -12,6 +12,7 @@ from lt_loop.limits import Limits
 from lt_loop.logbook import Logbook
 from lt_loop.optimizers import Schedule
 from lt_loop.ports import Backend, Feed, Store, World
+from lt_loop.profiling import Profiling, loaders_of
 from lt_loop.progress import Progress
 from lt_loop.sources import LoaderStage, Source, Sources
 from lt_loop.stepping import SteppedOptimizer
@@ -75,12 +76,20 @@ class Run:
         """Bind the hooks: from here on it is known who listens to what."""
         self.fn = fn
         self.trainer, self.program, self.sources = trainer, program, sources
-        self.callbacks, self.limits, self.ports = callbacks, limits, ports
+        self.callbacks, self.limits = callbacks, limits
+        self.profiling = Profiling(trainer.profiler, program=program, datamodule=sources.datamodule)
+        self.ports = ports = _profiled(ports, self.profiling)
+        wrap = self.profiling.hook
+        parts: dict[str, Any] = {"trainer": trainer, "program": program, "wrap": wrap}
         self.hooks: dict[str, Bound] = {
-            name: bind(name, trainer=trainer, program=program, callbacks=callbacks)
+            name: bind(name, callbacks=callbacks, **parts)
             for name in HOOKS
             if name not in STEPS.values()
         }
+        late = [callback for callback in callbacks if callback.monitors]
+        soon = [callback for callback in callbacks if not callback.monitors]
+        self.hooks["on_train_epoch_end"] = bind("on_train_epoch_end", callbacks=soon, **parts)
+        self.monitors = bind("on_train_epoch_end", callbacks=late, own=False, **parts)
         on_log = self.hooks["on_log"] if ports.world.rank == 0 else ()
         self.logbook = Logbook(ports.backend, ports.world, on_log)
         self.progress = Progress()
@@ -111,12 +120,38 @@ class Run:
         """Take the optimizers that the backend returned, and the schedules beside them."""
         backend, hooks = self.ports.backend, self.hooks["on_before_optimizer_step"]
         self.optimizers, self.schedules = list(optimizers), list(schedules)
-        self.stepped_optimizers = [SteppedOptimizer(o, backend, hooks) for o in self.optimizers]
+        self.stepped_optimizers = [
+            SteppedOptimizer(optimizer, backend, hooks, self.program)
+            for optimizer in self.optimizers
+        ]
 
     def open(self, stage: LoaderStage) -> list[Source]:
         """Return the opened loaders of a stage; none where its limit is 0."""
         ports = self.ports
-        return self.sources.open(stage, feed=ports.feed, world=ports.world, limits=self.limits)
+        open_sources = self.profiling.timed(self.sources.open, loaders_of(ports.feed, stage))
+        return open_sources(
+            stage,
+            feed=ports.feed,
+            world=ports.world,
+            limits=self.limits,
+            epoch=self.progress.epoch,
+        )
+
+    def renewed(self, stage: LoaderStage) -> list[Source]:
+        """Return the opened loaders of a stage, new ones where it is time to ask for them."""
+        every = self.limits.reload_dataloaders_every_n_epochs
+        self.sources.expire(stage, epoch=self.progress.epoch, every=every)
+        return self.open(stage)
+
+    def open_for_training(self) -> list[Source]:
+        """Return the opened training loaders with which a fit starts, or goes on."""
+        every = self.limits.reload_dataloaders_every_n_epochs
+        if every and self.resume is not None:
+            # They are asked for as if in the epoch in which the run that is continued asked for
+            # them: what their hook makes may depend on it.
+            epoch = int(self.resume.get("progress", {}).get("epoch", 0))
+            self.progress.epoch = epoch - epoch % every
+        return self.renewed("train")
 
     @property
     def validates(self) -> bool:
@@ -130,8 +165,9 @@ class Run:
 
     @property
     def step_index(self) -> int:
-        """The index of the last optimizer step, from 0: what loggers call the step."""
-        return max(0, self.progress.steps - 1)
+        """What loggers call the step: the index of the last one in a fit, else their number."""
+        steps = self.progress.steps
+        return max(0, steps - 1) if self.fn == "fit" else steps
 
     def start_clock(self) -> None:
         """Begin to count ``max_time``."""
@@ -196,7 +232,7 @@ class Run:
             "logbook": self.logbook.state_dict(),
             "callbacks": {c.state_key: s for c in self.callbacks if (s := c.state_dict())},
             "datamodule": self.sources.datamodule_state(),
-            "limits": self._limits_that_shape_it(),
+            "limits": self._limits_that_shape(self.progress.epoch),
         }
         self.call("on_save_checkpoint", state)
         return state
@@ -222,6 +258,12 @@ class Run:
                 f"epoch {self.progress.epoch}, step {self.progress.steps}. Raise the limit."
             )
         self.ports.backend.restore(state["backend"])
+        if len(self.schedules) != len(state["schedules"]):
+            raise ValueError(
+                "A run goes on with the learning-rate schedules it had. Received "
+                f"{len(self.schedules)} and a state of {len(state['schedules'])}. Return the same "
+                "from configure_optimizers."
+            )
         for schedule, saved in zip(self.schedules, state["schedules"], strict=True):
             schedule.scheduler.load_state_dict(saved)
         self.sources.load_datamodule_state(state["datamodule"])
@@ -231,15 +273,24 @@ class Run:
             if callback.state_key in state["callbacks"]:
                 callback.load_state_dict(state["callbacks"][callback.state_key])
 
-    def _limits_that_shape_it(self) -> dict[str, Any]:
-        return {"accumulate_grad_batches": self.limits.accumulate_grad_batches}
+    def _limits_that_shape(self, epoch: int) -> dict[str, Any]:
+        return {"accumulate_grad_batches": self.limits.accumulation(epoch)}
 
     def _check_alike(self, state: Mapping[str, Any]) -> None:
         """Refuse to go on in the midst of an epoch under limits that would cut it otherwise."""
-        ours = self._limits_that_shape_it()
-        if state["progress"]["batch"] and state["limits"] != ours:
+        progress = state["progress"]
+        ours = self._limits_that_shape(progress["epoch"])
+        if progress["batch"] and state["limits"] != ours:
             raise ValueError(
                 "A run that goes on within an epoch keeps the limits it was started with. Received "
                 f"{ours} and a state of {dict(state['limits'])}. Give the same, or resume from the "
                 "end of an epoch."
             )
+
+
+def _profiled(ports: Ports, profiling: Profiling) -> Ports:
+    """Return ports whose work is recorded; the same ones without a profiler."""
+    if not profiling.on:
+        return ports
+    backend, feed = profiling.backend(ports.backend), profiling.feed(ports.feed)
+    return replace(ports, backend=backend, feed=feed)

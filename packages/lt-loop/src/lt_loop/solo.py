@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Siz
 from typing import Any, Literal, NoReturn
 
 from lt_loop.ports import Fn, Phase, Reduction, Stream, T, World
+from lt_loop.several import described, is_collection
 
 
 class DuckBackend:
@@ -123,9 +124,16 @@ class IterableFeed:
         """Open an iterable.
 
         Raises:
+            LookupError: it is a collection of loaders, which another feed can read as one.
             TypeError: it is not one, or yields samples rather than batches.
             ValueError: there are other ranks to share with.
         """
+        if is_collection(loader):
+            raise LookupError(
+                "Several loaders are read as one by a feed that can. Received a "
+                f"{described(loader)} as {phase} loader. Install lt-data (where it is installed, "
+                "name it: Trainer(feed='torch')), or pass one loader."
+            )
         if isinstance(loader, type):
             raise TypeError(
                 f"A {phase} loader must be an object. Received the class {loader.__name__}. "
@@ -148,6 +156,21 @@ class IterableFeed:
             )
         return CountedIterable(loader)
 
+    def in_order(self, loader: Any) -> Any:
+        """Return the loader: what any iterable yields is known to itself alone.
+
+        Raises:
+            LookupError: it is a loader of torch's that draws its samples at random.
+        """
+        sampler = type(getattr(loader, "sampler", None)).__name__
+        if "Random" in sampler:
+            raise LookupError(
+                "Reading a shuffled loader in order takes a feed that can. Received a "
+                f"{type(loader).__name__} with a {sampler}. Install lt-data (where it is "
+                "installed, name it: Trainer(feed='torch')), or pass a loader with shuffle=False."
+            )
+        return loader
+
 
 class CountedIterable:
     """A Stream over any iterable, which counts the batches it hands out."""
@@ -163,7 +186,10 @@ class CountedIterable:
     @property
     def length(self) -> int | None:
         """``len()`` of the iterable, where it has one."""
-        return len(self._loader) if isinstance(self._loader, Sized) else None
+        try:
+            return len(self._loader) if isinstance(self._loader, Sized) else None
+        except TypeError:  # how a DataLoader says that its data set has none
+            return None
 
     def epoch(self, index: int) -> Iterator[Any]:
         """Yield the batches of one epoch; a restored position is reached by reading up to it."""

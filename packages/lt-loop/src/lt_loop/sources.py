@@ -1,6 +1,7 @@
 """Sources: which loader serves which stage, opened through the feed, limited and closed again."""
 
-from collections.abc import Iterator, Mapping
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import chain, islice
@@ -9,6 +10,7 @@ from typing import Any, Literal
 from lt_loop.hooks import overridden
 from lt_loop.limits import Limits, batches_within
 from lt_loop.ports import Feed, Phase, Stream, World
+from lt_loop.several import described, one_by_one
 
 LoaderStage = Literal["train", "validate", "test", "predict"]
 
@@ -37,6 +39,11 @@ class Source:
     batches: int | None
     kind: str
 
+    @property
+    def length(self) -> int | None:
+        """Batches in an epoch, where it is sure that none is missing: the loader has a length."""
+        return None if self.stream.length is None else self.batches
+
     def epoch(self, index: int, *, start: int = 0) -> Iterator[Any]:
         """Yield the batches of an epoch after its first ``start``, which are done already."""
         batches = self.stream.epoch(index)
@@ -63,6 +70,7 @@ class Sources:
         self._owners = [program] if datamodule is None else [datamodule, program]
         self._given = given
         self._opened: dict[LoaderStage, list[Source]] = {}
+        self._asked: dict[LoaderStage, int | None] = {}  # in which epoch they were asked for
         self._position: dict[str, Any] = {"train": []}
 
     def has(self, stage: LoaderStage) -> bool:
@@ -77,27 +85,59 @@ class Sources:
         name = f"{WORDS[stage]}_dataloader"
         return next((owner for owner in self._owners if overridden(owner, name)), None)
 
-    def open(self, stage: LoaderStage, *, feed: Feed, world: World, limits: Limits) -> list[Source]:
+    def open(
+        self, stage: LoaderStage, *, feed: Feed, world: World, limits: Limits, epoch: int = 0
+    ) -> list[Source]:
         """Return the opened loaders of a stage.
+
+        Args:
+            stage: whose loaders.
+            feed: opens them.
+            world: the processes that share them.
+            limits: how many batches are read of them.
+            epoch: the one under way, in which the loaders are asked for if they are.
 
         Raises:
             TypeError: something given as a loader is none.
             ValueError: there is no loader, or one without batches.
         """
         if stage not in self._opened:
-            limit = getattr(limits, f"limit_{WORDS[stage]}_batches")
-            loaders = self._loaders(stage)
+            name, limit = _limit(stage, limits)
+            loaders = self.loaders(stage) if limit else []
+            if limits.overfit_batches and stage in ("train", "validate"):
+                loaders = [_in_order(loader, stage, feed) for loader in loaders]
+            self._asked[stage] = epoch if _in_turn(stage, limits, epoch) else None
             self._opened[stage] = [
-                _open(loader, stage, feed=feed, world=world, limit=limit)
-                for loader in (loaders if limit else ())
+                _open(loader, stage, feed=feed, world=world, limit=(name, limit))
+                for loader in loaders
             ]
         return self._opened[stage]
+
+    def expire(self, stage: LoaderStage, *, epoch: int, every: int) -> None:
+        """Close the loaders of a stage where it is time to ask for new ones.
+
+        Args:
+            stage: whose loaders. Those that came with the call are kept: there is nobody to ask.
+            epoch: the one under way.
+            every: after how many epochs loaders are asked for anew, 0 for never.
+        """
+        if not every or stage in self._given or stage not in self._opened:
+            return
+        asked = self._asked[stage]
+        if asked is None or epoch - asked >= every:
+            if stage == "train":
+                self._position = self.state_dict()
+            _close(self._opened.pop(stage))
 
     def opened(self, stage: LoaderStage) -> list[Source]:
         """Return the loaders of a stage as far as they were wanted already."""
         return self._opened.get(stage, [])
 
-    def _loaders(self, stage: LoaderStage) -> list[Any]:
+    def loaders(self, stage: LoaderStage) -> list[Any]:
+        """Return the loaders of a stage: those of the call, or what their owner makes now.
+
+        Those of training are read as one, whatever there is; of the other stages, one by one.
+        """
         name = f"{WORDS[stage]}_dataloader"
         if stage in self._given:
             returned = self._given[stage]
@@ -114,14 +154,7 @@ class Sources:
                     f"{name} must return a loader. Received None from {type(owner).__name__}."
                     f"{name}. Return one, or remove the method."
                 )
-        if not _several(returned):
-            return [returned]
-        if stage == "train":
-            raise TypeError(
-                f"Training reads one loader. Received {len(returned)} of them. "
-                "Combine their datasets into one loader."
-            )
-        return list(returned)
+        return [returned] if stage == "train" else one_by_one(returned)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the position in the training data; once closed, the position then."""
@@ -148,35 +181,57 @@ class Sources:
         """Let go of everything that was opened, of each also where another one's close fails."""
         self._position = self.state_dict()
         opened, self._opened = self._opened, {}
-        with ExitStack() as closing:
-            for source in chain.from_iterable(opened.values()):
-                closing.callback(source.stream.close)
+        _close(chain.from_iterable(opened.values()))
 
 
-def _several(loaders: Any) -> bool:
-    """Return whether this is a list of loaders rather than a list of batches."""
-    return (
-        isinstance(loaders, list | tuple)
-        and len(loaders) > 0
-        and all(
-            hasattr(one, "__iter__")
-            and not hasattr(one, "shape")
-            and not isinstance(one, list | tuple | dict | str)
-            for one in loaders
+def _limit(stage: LoaderStage, limits: Limits) -> tuple[str, int | float]:
+    """Return the limit of a stage, and the argument that set it."""
+    name = f"limit_{WORDS[stage]}_batches"
+    limit: int | float = getattr(limits, name)
+    overfits = limits.overfit_batches and limit and stage in ("train", "validate")
+    return ("overfit_batches" if overfits else name), limit
+
+
+def _in_turn(stage: LoaderStage, limits: Limits, epoch: int) -> bool:
+    """Return whether loaders asked for in an epoch are the ones for it.
+
+    Validation loaders of an epoch without validation only serve to try the code out.
+    """
+    return stage != "validate" or limits.validates_in(epoch)
+
+
+def _in_order(loader: Any, stage: LoaderStage, feed: Feed) -> Any:
+    """Return a loader without its shuffling, where the feed knows how."""
+    put_in_order = getattr(feed, "in_order", None)
+    ordered = put_in_order(loader) if put_in_order else loader
+    if ordered is not loader:
+        warnings.warn(
+            "overfit_batches reads the same batches in every epoch. Received a "
+            f"{WORDS[stage]} loader that shuffles: it is read in the order of its dataset "
+            "instead. Pass it with shuffle=False.",
+            stacklevel=2,
         )
-    )
+    return ordered
 
 
 def _open(
-    loader: Any, stage: LoaderStage, *, feed: Feed, world: World, limit: int | float
+    loader: Any, stage: LoaderStage, *, feed: Feed, world: World, limit: tuple[str, int | float]
 ) -> Source:
     phase: Phase = stage
     stream = feed.open(loader, phase=phase, world=world)
-    batches = batches_within(limit, stream.length, name=f"limit_{WORDS[stage]}_batches")
-    kind = type(loader).__name__
+    name, most = limit
+    batches = batches_within(most, stream.length, name=name)
+    kind = described(loader)
     if stream.length == 0:
         raise ValueError(
             f"A {stage} loader must yield batches. Received an empty {kind}: its length is 0. "
             "Look at the size of its dataset, and at drop_last."
         )
     return Source(stream, stage, batches, kind)
+
+
+def _close(sources: Iterable[Source]) -> None:
+    """Close streams, each also where another one's close fails."""
+    with ExitStack() as closing:
+        for source in sources:
+            closing.callback(source.stream.close)

@@ -1,6 +1,7 @@
 """The optimizer that user code steps: in manual optimization, and in ``optimizer_step``."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from lt_loop.hooks import Bound
@@ -20,14 +21,19 @@ class SteppedOptimizer:
         skips: set by a closure that found nothing to step for.
     """
 
-    def __init__(self, optimizer: Any, backend: Backend, hooks: Bound) -> None:
+    _opt_called = True
+    """What torch's schedulers look for; they need not see the steps that the loop takes itself."""
+
+    def __init__(self, optimizer: Any, backend: Backend, hooks: Bound, program: Any) -> None:
         """Stand before an optimizer.
 
         Args:
             optimizer: one that the backend returned.
             backend: what steps it.
             hooks: those called with the optimizer before each step.
+            program: whose parameters it steps.
         """
+        self._program = program
         self.optimizer = optimizer
         self.stepped: bool | None = None
         self.skips = False
@@ -65,6 +71,25 @@ class SteppedOptimizer:
             stepped = self._backend.step(self.optimizer, None)
         self.stepped = bool(self.stepped) or stepped
         return losses[0] if losses else None
+
+    @contextmanager
+    def toggle_model(self, sync_grad: bool = True) -> Iterator[None]:
+        """Let only this optimizer's parameters require gradients inside.
+
+        Args:
+            sync_grad: False in all but the last batch of an accumulation by hand, where ranks need
+                not agree yet. One process has nobody to agree with.
+        """
+        self._program.toggle_optimizer(self)
+        try:
+            yield
+        finally:
+            self._program.untoggle_optimizer(self)
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> type:
+        """The optimizer's, for ``isinstance``: torch's schedulers accept nothing else."""
+        return type(self.optimizer)
 
     def taken(self) -> bool | None:
         """Return whether it stepped, and forget it."""

@@ -28,7 +28,7 @@ def bind_step(run: Run, phase: Phase, *, loaders: int = 1) -> Callable[..., Any]
         TypeError: the step takes other arguments.
     """
     program, name = run.program, STEPS[phase]
-    step, taken = _bound(program, name)
+    step, taken = _bound(program, name, loaders)
     if loaders > 1 and "dataloader_idx" not in taken:
         raise TypeError(
             f"With several loaders {name} takes (batch, batch_idx, dataloader_idx). Received "
@@ -37,14 +37,15 @@ def bind_step(run: Run, phase: Phase, *, loaders: int = 1) -> Callable[..., Any]
         )
     if after := overridden(program, f"{name}_end"):
         step = _then(step, after)
-    return run.ports.backend.wrap_step(step, phase)
+    return run.profiling.hook(run.ports.backend.wrap_step(step, phase), name, program)
 
 
-def _bound(program: Any, name: str) -> tuple[Callable[..., Any], tuple[str, ...]]:
+def _bound(program: Any, name: str, loaders: int) -> tuple[Callable[..., Any], tuple[str, ...]]:
     """Return a step that can be called with all its arguments, and those it takes.
 
     A step whose parameters bear the names of the arguments gets them by name, in any order; another
-    one gets as many as it takes, in Lightning's order.
+    one gets as many as it takes, in Lightning's order. ``*args`` gets no index of a loader where
+    there is one loader.
     """
     hook, method = HOOKS[name], getattr(program, name)
     parameters = tuple(inspect.signature(method).parameters.values())
@@ -68,6 +69,8 @@ def _bound(program: Any, name: str) -> tuple[Callable[..., Any], tuple[str, ...]
                 "in another place. Name all of its parameters so, or keep the order."
             )
     count = check_arguments(program, hook, method)
+    if loaders == 1 and any(p.kind is p.VAR_POSITIONAL for p in parameters):
+        count = max(len(named), len(hook.arguments) - ("dataloader_idx" in hook.arguments))
     everything = count == len(hook.arguments)
     return (method if everything else _first(method, count)), hook.arguments[:count]
 
@@ -90,21 +93,24 @@ def _then(step: Callable[..., Any], after: Callable[[Any], Any]) -> Callable[...
 
 def bind_place(run: Run, *, dataloader_idx: int = 0) -> Callable[[Any], Any]:
     """Return the function that brings a batch to where the program computes."""
-    place = run.ports.backend.place
+    place, wrap = run.ports.backend.place, run.profiling.hook
     chain: list[Callable[[Any], Any]] = [place]
     for owner in (run.sources.datamodule, run.program):
         if owner is None:
             continue
         if transfer := overridden(owner, "transfer_batch_to_device"):
+            transfer = wrap(transfer, "transfer_batch_to_device", owner)
             device = getattr(run.program, "device", None)
             chain = [partial(_transfer, transfer, device, dataloader_idx)]
             break
     for owner in (run.sources.datamodule, run.program):
         if before := overridden(owner, "on_before_batch_transfer"):
+            before = wrap(before, "on_before_batch_transfer", owner)
             chain.insert(0, partial(_with_index, before, dataloader_idx))
             break
     for owner in (run.sources.datamodule, run.program):
         if after := overridden(owner, "on_after_batch_transfer"):
+            after = wrap(after, "on_after_batch_transfer", owner)
             chain.append(partial(_with_index, after, dataloader_idx))
             break
     return place if chain == [place] else partial(_through, chain, run.logbook)

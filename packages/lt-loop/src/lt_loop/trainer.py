@@ -6,14 +6,17 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lt_loop import arguments
+from lt_loop.barebones import Silence
 from lt_loop.evaluate import Tables, evaluate, predictions
 from lt_loop.fit import fit
 from lt_loop.hooks import overridden
 from lt_loop.interrupt import stopping_at_safe_point
 from lt_loop.lifecycle import Lifecycle, unwrapped
-from lt_loop.limits import MaxTime
-from lt_loop.planning import Checkpoint, plan_run
+from lt_loop.limits import Duration
+from lt_loop.planning import Checkpoint, plan_preview, plan_run
 from lt_loop.ports import Backend, Feed, Store, T, World
+from lt_loop.preview import Preview
+from lt_loop.profiling import Profiler, choose_profiler
 from lt_loop.progress import Progress
 from lt_loop.run import Function, Run, RunResult
 from lt_loop.sources import LoaderStage
@@ -42,6 +45,9 @@ class Trainer(RunView):
         fast_dev_run: try the code out on this many batches (True: one) of everything.
         max_epochs: see :class:`lt_loop.Limits`, like all limits that follow.
         enable_progress_bar: True insists on one, False forbids it, None takes what is installed.
+        profiler: ``"simple"``, ``"advanced"``, ``"pytorch"``, or a ready-made Profiler.
+        barebones: train and do nothing beside it, to see what the loop itself costs: no logger,
+            progress bar, checkpoint, model summary, sanity check or profiler; ``log`` does nothing.
         deterministic: whether only deterministic algorithms may be used.
         default_root_dir: where logs go by default, the working directory.
         gpus: Lightning 1.0's spelling of ``accelerator="gpu", devices=...``.
@@ -71,26 +77,26 @@ class Trainer(RunView):
         min_epochs: int | None = None,
         max_steps: int = -1,
         min_steps: int | None = None,
-        max_time: MaxTime | None = None,
+        max_time: Duration | None = None,
         limit_train_batches: int | float | None = None,
         limit_val_batches: int | float | None = None,
         limit_test_batches: int | float | None = None,
         limit_predict_batches: int | float | None = None,
         overfit_batches: int | float = 0.0,
-        val_check_interval: int | float | None = None,
+        val_check_interval: int | float | Duration | None = None,
         check_val_every_n_epoch: int | None = 1,
         num_sanity_val_steps: int | None = None,
         log_every_n_steps: int | None = None,
         enable_checkpointing: bool | None = None,
         enable_progress_bar: bool | None = None,
         enable_model_summary: bool | None = None,
-        accumulate_grad_batches: int = 1,
+        accumulate_grad_batches: int | Mapping[int, int] = 1,
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
         deterministic: bool | str | None = None,
         benchmark: bool | None = None,
         inference_mode: bool = True,
-        profiler: Any = None,
+        profiler: Profiler | str | None = None,
         detect_anomaly: bool = False,
         barebones: bool = False,
         plugins: Any = None,
@@ -109,8 +115,7 @@ class Trainer(RunView):
     ) -> None:
         """Turn the arguments into limits, ports and callbacks; keep nothing else."""
         given = {k: v for k, v in locals().items() if k not in ("self", "unknown", "__class__")}
-        arguments.refuse_unknown(unknown, known=given)
-        arguments.refuse_unserved(given)
+        given = arguments.settled(given, unknown)
         words = arguments.hardware_words(given)
         self.limits = arguments.limits_from(given)
         self.default_root_dir = str(default_root_dir or Path.cwd())
@@ -120,10 +125,12 @@ class Trainer(RunView):
         )
         self.callbacks = arguments.choose_callbacks(
             callbacks=callbacks,
-            logger=False if fast_dev_run and logger is None else logger,
-            enable_progress_bar=enable_progress_bar,
+            logger=given["logger"],
+            enable_progress_bar=given["enable_progress_bar"],
             root=Path(self.default_root_dir),
         )
+        self.profiler = choose_profiler(profiler)
+        self.barebones, self._silence = barebones, Silence()
 
     @property
     def reasons(self) -> Mapping[str, str]:
@@ -150,8 +157,9 @@ class Trainer(RunView):
 
         Args:
             model: an LTModule, or any object with ``training_step`` and ``configure_optimizers``.
-            train_dataloaders: an iterable of batches, or a datamodule.
-            val_dataloaders: one or several iterables of batches.
+            train_dataloaders: an iterable of batches; a dict, list or tuple of several, nested at
+                will, which are read as one (see :mod:`lt_loop.several`); or a datamodule.
+            val_dataloaders: one or several iterables of batches, read one after another.
             datamodule: where loaders come from instead.
             ckpt_path: the name of a saved state, or a state that :meth:`capture` returned.
             weights_only: Lightning's word for not unpickling. A state is data here: nothing to say.
@@ -196,6 +204,48 @@ class Trainer(RunView):
         """
         loaders: dict[LoaderStage, Any] = {"train": train_dataloaders, "validate": val_dataloaders}
         return _steps(self._plan("fit", model, loaders, datamodule, ckpt_path))
+
+    def plan(
+        self,
+        model: Any = None,
+        dataloaders: Any = None,
+        val_dataloaders: Any = None,
+        datamodule: Any = None,
+        *,
+        fn: Function = "fit",
+    ) -> Preview:
+        """Print what a run will do, in order, and who does it; nothing happens by it.
+
+        No hook is called, no loader is made or read, nobody gets a trainer.
+
+        Args:
+            model: as for the call itself.
+            dataloaders: the first loaders of the call: those of training for a fit.
+            val_dataloaders: those of a fit.
+            datamodule: where loaders come from instead.
+            fn: ``fit``, ``validate``, ``test`` or ``predict``.
+
+        Returns:
+            What was printed, to look things up in.
+
+        Raises:
+            TypeError: as the call itself.
+            ValueError: as the call itself.
+        """
+        loaders: dict[LoaderStage, Any] = {"train" if fn == "fit" else fn: dataloaders}
+        if fn == "fit":
+            loaders["validate"] = val_dataloaders
+        found = plan_preview(
+            fn,
+            trainer=self,
+            last=self._run,
+            model=model,
+            loaders=loaders,
+            datamodule=datamodule,
+            ports=self._ports,
+        )
+        print(found)  # noqa: T201 - what it is for
+        return found
 
     def validate(
         self,
@@ -352,15 +402,16 @@ class Trainer(RunView):
         if run is None or not run.under_way or (rank_zero_only and self.global_rank != 0):
             return
         flags = (prog_bar, logger, on_step, on_epoch, reduce_fx, sync_dist, add_dataloader_idx)
-        run.logbook.log(name, value, batch_size, flags)
+        book = self._silence if self.barebones else run.logbook
+        book.log(name, value, batch_size, flags)
 
     def place(self, batch: Any) -> Any:
         """Return a batch where the program computes, as the backend moves it."""
-        return self._ports.backend.place(batch)
+        return self._backend.place(batch)
 
     def backward(self, loss: Any) -> None:
         """Let the backend add the gradients of a loss: what an override of ``backward`` calls."""
-        self._ports.backend.backward(loss, sync=True)
+        self._backend.backward(loss, sync=True)
 
     def manual_backward(self, loss: Any) -> None:
         """Add the gradients of a loss as an automatic step does, hooks included.
@@ -368,8 +419,10 @@ class Trainer(RunView):
         Raises:
             RuntimeError: no run is under way.
         """
-        if self._run is None:
-            raise RuntimeError("Gradients belong to a run. Received a loss outside of one.")
+        if self._run is None or not self._run.under_way:
+            raise RuntimeError(
+                "Gradients belong to a run. Received a loss outside of one. Call loss.backward()."
+            )
         self._run.call("on_before_backward", loss)
         backward = overridden(self._run.program, "backward") or self.backward
         backward(loss)
@@ -382,10 +435,11 @@ class Trainer(RunView):
         gradient_clip_algorithm: Literal["norm", "value"] | None = None,
     ) -> None:
         """Clip gradients as this trainer's arguments say, or as the call does."""
-        value = gradient_clip_val or self.limits.gradient_clip_val
+        ours = self.limits.gradient_clip_val
+        value = ours if gradient_clip_val is None else gradient_clip_val
         algorithm = gradient_clip_algorithm or self.limits.gradient_clip_algorithm
         if value:
-            self._ports.backend.clip(optimizer, value, algorithm)
+            self._backend.clip(optimizer, value, algorithm)
 
     def _plan(
         self,

@@ -10,6 +10,7 @@ from lt_loop.entries import Scalar
 from lt_loop.hooks import overridden
 from lt_loop.limits import Limits
 from lt_loop.optimizers import Schedule
+from lt_loop.ports import Backend
 from lt_loop.progress import Progress
 from lt_loop.run import Function, Ports, Run, Stage
 from lt_loop.sources import LoaderStage
@@ -59,6 +60,11 @@ class RunView:
         return self._run is not None and self._run.under_way
 
     @property
+    def _backend(self) -> Backend:
+        """The backend as the run under way sees it, else the trainer's own."""
+        return self._run.ports.backend if self._run and self.under_way else self._ports.backend
+
+    @property
     def progress(self) -> Progress:
         """How far the run has come. Read it; only the engine writes it."""
         return self._run.progress if self._run else Progress()
@@ -100,8 +106,8 @@ class RunView:
 
     @property
     def accumulate_grad_batches(self) -> int:
-        """Batches whose gradients make one optimizer step."""
-        return self.limits.accumulate_grad_batches
+        """Batches whose gradients make one optimizer step, in the epoch under way."""
+        return self.limits.accumulation(self.current_epoch)
 
     @property
     def lightning_module(self) -> Any:
@@ -263,16 +269,16 @@ class RunView:
             RuntimeError: no fit is under way.
         """
         run = self._run
-        if run is None or run.fn != "fit":
+        if run is None or run.fn != "fit" or not run.under_way:
             raise RuntimeError(
                 "Steps are estimated in a fit. Received a request outside of one. Ask for "
                 "estimated_stepping_batches in configure_optimizers or later."
             )
         run.open("train")
-        limits, steps = self.limits, float("inf")
-        if limits.epochs is not None:
-            windows = math.ceil(self.num_training_batches / limits.accumulate_grad_batches)
-            steps = windows * max(limits.epochs, 1)
+        limits, steps, batches = self.limits, float("inf"), self.num_training_batches
+        if limits.epochs is not None and batches != steps:
+            epochs = range(max(limits.epochs, 1))
+            steps = sum(math.ceil(batches / limits.accumulation(epoch)) for epoch in epochs)
         return steps if limits.steps is None else min(steps, limits.steps)
 
     @property

@@ -99,9 +99,11 @@ class LTModule(StepHooks, nn.Module):
         return next(iter(self.loggers), None)
 
     def print(self, *args: Any, **kwargs: Any) -> None:
-        """Print on rank 0 alone."""
+        """Print on rank 0 alone, above the progress bar where there is one."""
         if self.global_rank == 0:
-            print(*args, **kwargs)  # noqa: T201 - asked for by the user
+            bar = getattr(self._trainer, "progress_bar_callback", None)
+            write = getattr(bar, "print", print)
+            write(*args, **kwargs)
 
     def log(  # noqa: PLR0913 - Lightning's flags
         self,
@@ -170,8 +172,35 @@ class LTModule(StepHooks, nn.Module):
             rank_zero_only,
         )
 
-    def log_dict(self, dictionary: Mapping[str, Any], **flags: Any) -> None:
+    def log_dict(  # noqa: PLR0913 - Lightning's flags
+        self,
+        dictionary: Mapping[str, Any],
+        prog_bar: bool = False,
+        logger: bool | None = None,
+        on_step: bool | None = None,
+        on_epoch: bool | None = None,
+        reduce_fx: Any = "mean",
+        enable_graph: bool = False,
+        sync_dist: bool = False,
+        sync_dist_group: Any = None,
+        add_dataloader_idx: bool = True,
+        batch_size: int | None = None,
+        rank_zero_only: bool = False,
+    ) -> None:
         """Log several values with the same flags, those of :meth:`log`."""
+        flags: dict[str, Any] = {
+            "prog_bar": prog_bar,
+            "logger": logger,
+            "on_step": on_step,
+            "on_epoch": on_epoch,
+            "reduce_fx": reduce_fx,
+            "enable_graph": enable_graph,
+            "sync_dist": sync_dist,
+            "sync_dist_group": sync_dist_group,
+            "add_dataloader_idx": add_dataloader_idx,
+            "batch_size": batch_size,
+            "rank_zero_only": rank_zero_only,
+        }
         collection: Any = dictionary
         if isinstance(collection, nn.Module):  # a MetricCollection: its metrics by their full names
             items: Any = collection.items
