@@ -85,7 +85,7 @@ def test_what_yields_batches_passes(loader: Any) -> None:
         ("train", "'train'", "Pass the DataLoader itself"),
         (b"train", "b'train'", "Pass the DataLoader itself"),
         (torch.ones(4, 2), "an object of type Tensor", "pass list(...)"),
-        ({"a": [1]}, "an object of type dict", "pass one of its values"),
+        ({"a": [1]}, "an object of type dict", "pass CombinedLoader(...) of it"),
         (DataModule(), "an object of type DataModule", "datamodule=..."),
         (DataModule().train_dataloader, "an object of type method", "Call it"),
         (None, "None", "Pass a DataLoader or a list of batches"),

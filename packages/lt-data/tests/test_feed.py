@@ -1,9 +1,10 @@
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 from torch.utils.data import DataLoader
 
-from lt_data import LoaderStream, TorchFeed
+from lt_data import CombinedLoader, CombinedStream, LoaderStream, TorchFeed
 
 
 @dataclass
@@ -31,3 +32,38 @@ def test_the_phase_is_named() -> None:
 def test_several_processes_are_refused() -> None:
     with pytest.raises(ValueError, match=r"feeds one process\. Received world_size=2"):
         TorchFeed().open([1], phase="train", world=Processes(2))
+
+
+@pytest.mark.parametrize(
+    ("loaders", "batches"),
+    [
+        ({"a": [1, 2, 3], "b": [4]}, [{"a": 1, "b": 4}, {"a": 2, "b": 4}, {"a": 3, "b": 4}]),
+        ([range(1), range(2)], [[0, 0], [0, 1]]),
+        ([DataLoader([5])], [[5]]),
+        (CombinedLoader([range(1), range(2)], "max_size"), [[0, 0], [None, 1]]),
+    ],
+)
+def test_a_collection_of_loaders_is_read_as_one(loaders: Any, batches: list[Any]) -> None:
+    stream = TorchFeed().open(loaders, phase="train", world=Processes())
+
+    assert isinstance(stream, CombinedStream)
+    assert list(stream.epoch(0)) == batches
+    assert stream.length == len(batches)
+
+
+def test_a_list_of_batches_is_one_loader() -> None:
+    stream = TorchFeed().open([[1, 2], [3]], phase="train", world=Processes())
+
+    assert isinstance(stream, LoaderStream)
+    assert list(stream.epoch(0)) == [[1, 2], [3]]
+
+
+def test_a_collection_without_loaders_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"holds at least one loader\. Received \{\}"):
+        TorchFeed().open({}, phase="train", world=Processes())
+
+
+def test_a_loader_can_be_put_in_order() -> None:
+    ordered = TorchFeed().in_order(DataLoader([1, 2, 3], shuffle=True))
+
+    assert [int(batch) for batch in ordered] == [1, 2, 3]

@@ -7,36 +7,41 @@ from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset, Sampler
 
 
-def check_loader(loader: Any, *, phase: str) -> None:
+def check_loader(loader: Any, *, phase: str, place: str = "") -> None:
     """See that an object can be read as batches, without reading from it.
+
+    Args:
+        loader: the object.
+        phase: what kind of loader it is to be, for the message.
+        place: where it stands among others, for the message.
 
     Raises:
         TypeError: it can't; the message says what to pass instead.
     """
     rule = f"A {phase} loader is an iterable of batches."
-    kind = type(loader).__name__
+    kind, at = type(loader).__name__, f" at {place}" if place else ""
     if isinstance(loader, type):
         raise TypeError(
-            f"{rule} Received the class {loader.__name__}. "
+            f"{rule} Received the class {loader.__name__}{at}. "
             f"Make an instance: {loader.__name__}(...)."
         )
     if isinstance(loader, IterableDataset):
         raise TypeError(
-            f"{rule} Received the dataset {kind}, which yields samples. Wrap it: "
+            f"{rule} Received the dataset {kind}{at}, which yields samples. Wrap it: "
             "DataLoader(dataset, batch_size=...), or batch_size=None if it yields whole batches."
         )
     if isinstance(loader, Dataset):
         raise TypeError(
-            f"{rule} Received the dataset {kind}, which holds samples. Wrap it: "
+            f"{rule} Received the dataset {kind}{at}, which holds samples. Wrap it: "
             "DataLoader(dataset, batch_size=...)."
         )
     if isinstance(loader, Sampler):
         raise TypeError(
-            f"{rule} Received the sampler {kind}, which yields indices. Pass it to a DataLoader: "
-            "DataLoader(dataset, sampler=...), or batch_sampler=... ."
+            f"{rule} Received the sampler {kind}{at}, which yields indices. Pass it to a "
+            "DataLoader: DataLoader(dataset, sampler=...), or batch_sampler=... ."
         )
     if advice := _advice(loader):
-        raise TypeError(f"{rule} Received {_shown(loader)}. {advice}")
+        raise TypeError(f"{rule} Received {_shown(loader)}{at}. {advice}")
 
 
 def _advice(loader: Any) -> str | None:
@@ -51,7 +56,7 @@ def _advice(loader: Any) -> str | None:
     if hasattr(type(loader), "__getitems__"):  # how torch asks a dataset for several samples
         return "It is a dataset: wrap it in a DataLoader."
     if isinstance(loader, Mapping):
-        return "One loader is read at a time: pass one of its values."
+        return "It holds several loaders: pass CombinedLoader(...) of it, or one of its values."
     if hasattr(type(loader), "__iter__"):
         return None
     if callable(getattr(loader, "train_dataloader", None)):

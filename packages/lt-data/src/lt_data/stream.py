@@ -43,10 +43,7 @@ class LoaderStream:
     @property
     def length(self) -> int | None:
         """Batches in one epoch, or None where the loader can't say."""
-        try:
-            return len(self._loader)
-        except (TypeError, NotImplementedError):
-            return None
+        return length_of(self._loader)
 
     def epoch(self, index: int) -> Iterator[Any]:
         """Return the batches of epoch ``index``, from its start or from the restored position.
@@ -73,8 +70,15 @@ class LoaderStream:
         self._reading = self._batches(skip)
         return self._reading
 
+    def start(self) -> None:
+        """Begin to read the epoch now, so that its workers do too; else the first batch does."""
+        if self._reading is not None and self._iterator is None:
+            self._iterator = iter(self._loader)
+
     def _batches(self, skip: int) -> Generator[Any, None, None]:
-        batches = self._iterator = iter(self._loader)
+        self.start()
+        batches = self._iterator
+        assert batches is not None
         if skip:
             self._tell_of(skip)
             for _ in islice(batches, skip):
@@ -123,6 +127,14 @@ class LoaderStream:
         if isinstance(iterator, Generator):
             iterator.close()
         end_workers_of(iterator)
+
+
+def length_of(loader: Any) -> int | None:
+    """Return the batches of a loader, or None where it can't say."""
+    try:
+        return len(loader)
+    except (TypeError, NotImplementedError):
+        return None
 
 
 def _reads_once(loader: Any) -> bool:

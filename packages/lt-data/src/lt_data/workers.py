@@ -32,3 +32,9 @@ def end_persistent_workers(loader: Any) -> None:
     if isinstance(iterator, _MultiProcessingDataLoaderIter):
         iterator._shutdown_workers()
         loader._iterator = None  # a reader would wait forever for workers that are gone
+
+
+def without_workers(loader: DataLoader[Any]) -> DataLoader[Any]:
+    """Let the copy of a loader forget the workers that serve the original, and return it."""
+    loader._iterator = None
+    return loader
