@@ -7,6 +7,7 @@ import pytest
 
 import lt
 import lt_accel
+import lt_data
 import lt_loop
 import lt_module
 
@@ -14,6 +15,7 @@ import lt_module
 def test_every_name_is_the_one_of_its_package() -> None:
     assert lt.Trainer is lt_loop.Trainer
     assert lt.Callback is lt_loop.Callback
+    assert lt.CombinedLoader is lt_data.CombinedLoader
     assert lt.LTModule is lt_module.LTModule
     assert lt.LTDataModule is lt_module.LTDataModule
     assert lt.seed_everything is lt_accel.seed_everything
@@ -33,6 +35,13 @@ def test_all_is_exact(name: str) -> None:
 def test_callbacks_and_loggers_are_found_under_lightnings_modules(module: object) -> None:
     for name in module.__all__:
         assert issubclass(getattr(module, name), lt.Callback)
+
+
+def test_profilers_are_found_there_too() -> None:
+    for name in lt.profilers.__all__:
+        assert issubclass(getattr(lt.profilers, name), lt_loop.Profiler)
+    with pytest.raises(AttributeError, match=r"SimpleProfiler\. Received 'XLAProfiler'"):
+        _ = lt.profilers.XLAProfiler
 
 
 def test_an_unknown_logger_is_named() -> None:

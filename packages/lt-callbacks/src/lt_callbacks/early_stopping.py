@@ -45,6 +45,7 @@ class EarlyStopping(Callback):
     """
 
     role: ClassVar[str] = "early_stopping"
+    monitors: ClassVar[bool] = True
 
     def __init__(  # noqa: PLR0913 - Lightning's arguments
         self,

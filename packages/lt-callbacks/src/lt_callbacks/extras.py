@@ -6,6 +6,7 @@ from typing import Any
 
 LIBRARIES: dict[str, tuple[str, ...]] = {
     "gradients": ("torch",),
+    "profiler": ("torch",),
     "tensorboard": ("tensorboard", "torch"),
     "tqdm": ("tqdm",),
 }

@@ -97,9 +97,9 @@ def _number(value: float) -> str:
     return f"{float(value):#.3g}".removesuffix(".")
 
 
-def write(text: str) -> None:
-    """Write lines to standard output, above whatever bars there are."""
-    tqdm.write(text, file=sys.stdout)
+def write(text: str, *, file: Any = None, end: str = "\n") -> None:
+    """Write lines to a file, standard output by default, above whatever bars there are."""
+    tqdm.write(text, file=file or sys.stdout, end=end)
 
 
 def can_encode(character: str, stream: Any) -> bool:

@@ -65,9 +65,9 @@ class TQDMProgressBar(Callback):
         self._loop_bar: TerminalBar | None = None
         self._done = 0
 
-    def print(self, *args: Any, sep: str = " ") -> None:
-        """Print to standard output above the bar, where ``print`` alone would write into it."""
-        _terminal().write(sep.join(map(str, args)))
+    def print(self, *args: Any, sep: str = " ", end: str = "\n", file: Any = None) -> None:
+        """Print above the bar, where ``print`` alone would write into it."""
+        _terminal().write(sep.join(map(str, args)), end=end, file=file)
 
     def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
         """See whether there is somebody to draw for."""

@@ -4,8 +4,9 @@
 ``LightningDataModule`` are other names of :class:`LTModule` and :class:`LTDataModule`.
 """
 
-from lt import callbacks, loggers
+from lt import callbacks, loggers, profilers
 from lt_accel import seed_everything
+from lt_data import CombinedLoader
 from lt_loop import Callback, Trainer
 from lt_module import LTDataModule, LTModule
 
@@ -14,6 +15,7 @@ LightningDataModule = LTDataModule
 
 __all__ = [
     "Callback",
+    "CombinedLoader",
     "LTDataModule",
     "LTModule",
     "LightningDataModule",
@@ -21,5 +23,6 @@ __all__ = [
     "Trainer",
     "callbacks",
     "loggers",
+    "profilers",
     "seed_everything",
 ]
