@@ -13,7 +13,7 @@ from lt_loop.sources import Source
 
 
 def source(batches: int | None) -> Source:
-    return Source(CountedIterable(range(9)), "train", batches, "range")
+    return Source(CountedIterable(range(9)), "train", batches, range(9))
 
 
 def interval(batches: int | None = 10, *, progress: Any = None, **limits: Any) -> Any:

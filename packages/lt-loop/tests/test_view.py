@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from toys import Calling, Halving, Line, LogKeeper, Stream, batches, make_trainer
+from toys import Calling, Everything, Halving, Line, LogKeeper, Stream, batches, make_trainer
 
 from lt_loop import Callback, Progress, Trainer
 from lt_loop.solo import CountedIterable, IterableFeed, OneProcess
@@ -403,3 +403,19 @@ def test_several_callbacks_may_play_one_role() -> None:
     assert trainer.checkpoint_callbacks == [first, second]
     assert trainer.early_stopping_callbacks == [stopping]
     assert make_trainer().checkpoint_callback is None
+
+
+def test_loaders_can_be_looked_at_during_and_after_a_run() -> None:
+    seen: list[Any] = []
+    look = Calling("on_train_start", lambda trainer: seen.append(trainer.train_dataloader))
+    trainer, train, val = make_trainer(max_epochs=1, callbacks=look), batches(3), batches(2)
+    assert trainer.train_dataloader is None
+
+    trainer.fit(Everything(), train, [Stream(val), Stream(val)])
+
+    assert seen == [train]
+    assert trainer.train_dataloader is train
+    assert [loader.items for loader in trainer.val_dataloaders] == [val, val]
+    assert (trainer.num_training_batches, trainer.num_val_batches) == (3, [float("inf")] * 2)
+    trainer.test(Line(), train)
+    assert (trainer.test_dataloaders, trainer.predict_dataloaders) == (train, None)

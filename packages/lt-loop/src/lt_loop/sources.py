@@ -31,13 +31,18 @@ class Source:
         stream: the loader, opened by the feed.
         stage: what it serves.
         batches: batches in an epoch, limits applied; None where that is not known.
-        kind: the type of the loader, for messages.
+        loader: what was opened.
     """
 
     stream: Stream
     stage: LoaderStage
     batches: int | None
-    kind: str
+    loader: Any
+
+    @property
+    def kind(self) -> str:
+        """What to call the loader in messages."""
+        return described(self.loader)
 
     @property
     def length(self) -> int | None:
@@ -70,6 +75,7 @@ class Sources:
         self._owners = [program] if datamodule is None else [datamodule, program]
         self._given = given
         self._opened: dict[LoaderStage, list[Source]] = {}
+        self._closed: dict[LoaderStage, list[Source]] = {}  # at the end of the run
         self._asked: dict[LoaderStage, int | None] = {}  # in which epoch they were asked for
         self._position: dict[str, Any] = {"train": []}
 
@@ -130,8 +136,8 @@ class Sources:
             _close(self._opened.pop(stage))
 
     def opened(self, stage: LoaderStage) -> list[Source]:
-        """Return the loaders of a stage as far as they were wanted already."""
-        return self._opened.get(stage, [])
+        """Return the loaders of a stage as far as they were wanted, after the run too."""
+        return self._opened.get(stage, self._closed.get(stage, []))
 
     def loaders(self, stage: LoaderStage) -> list[Any]:
         """Return the loaders of a stage: those of the call, or what their owner makes now.
@@ -180,7 +186,8 @@ class Sources:
     def close(self) -> None:
         """Let go of everything that was opened, of each also where another one's close fails."""
         self._position = self.state_dict()
-        opened, self._opened = self._opened, {}
+        opened = self._closed = self._opened
+        self._opened = {}
         _close(chain.from_iterable(opened.values()))
 
 
@@ -221,13 +228,12 @@ def _open(
     stream = feed.open(loader, phase=phase, world=world)
     name, most = limit
     batches = batches_within(most, stream.length, name=name)
-    kind = described(loader)
     if stream.length == 0:
         raise ValueError(
-            f"A {stage} loader must yield batches. Received an empty {kind}: its length is 0. "
-            "Look at the size of its dataset, and at drop_last."
+            f"A {stage} loader must yield batches. Received an empty {described(loader)}: its "
+            "length is 0. Look at the size of its dataset, and at drop_last."
         )
-    return Source(stream, stage, batches, kind)
+    return Source(stream, stage, batches, loader)
 
 
 def _close(sources: Iterable[Source]) -> None:

@@ -252,6 +252,32 @@ class RunView:
         return self._run.stage if self._run and self._run.result is None else None
 
     @property
+    def train_dataloader(self) -> Any:
+        """The training loader, None before it is opened."""
+        return self._loaders("train")
+
+    @property
+    def val_dataloaders(self) -> Any:
+        """The validation loader or a list of several, None before they are opened."""
+        return self._loaders("validate")
+
+    @property
+    def test_dataloaders(self) -> Any:
+        """The test loader or a list of several, None before they are opened."""
+        return self._loaders("test")
+
+    @property
+    def predict_dataloaders(self) -> Any:
+        """The predict loader or a list of several, None before they are opened."""
+        return self._loaders("predict")
+
+    def _loaders(self, stage: LoaderStage) -> Any:
+        sources = self._run.sources.opened(stage) if self._run else []
+        if len(sources) > 1:
+            return [source.loader for source in sources]
+        return sources[0].loader if sources else None
+
+    @property
     def is_last_batch(self) -> bool:
         """Whether the training batch under way is the last of its epoch, as far as that is known.
 
