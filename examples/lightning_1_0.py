@@ -95,7 +95,7 @@ class LitDigits(pl.LightningModule):
 
 def main():
     parser = ArgumentParser()
-    parser.add_argument("--gpus", default=None)
+    parser.add_argument("--gpus", type=int, default=0, help="how many; 0 for the CPU")
     parser.add_argument("--max_epochs", type=int, default=8)
     args = parser.parse_args()
 

@@ -31,7 +31,7 @@ class Graph:
 
 
 class GCN(lt.LTModule):
-    """Two graph convolutions: each node takes the mean of itself and those it is linked to."""
+    """Two graph convolutions: each node takes a mean of itself and those it is linked to."""
 
     def __init__(self, hidden: int = 16) -> None:
         super().__init__()

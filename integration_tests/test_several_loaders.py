@@ -227,7 +227,6 @@ def test_loaders_one_after_another_do_not_train() -> None:
         ({"x": TensorDataset(torch.ones(2))}, r"the dataset TensorDataset at \['x'\]"),
         ({"x": torch.ones(2)}, r"an object of type Tensor at \['x'\]"),
     ],
-    ids=str,
 )
 def test_what_can_not_be_combined_is_refused(loaders: Any, message: str) -> None:
     with pytest.raises((TypeError, ValueError), match=message):

@@ -1,5 +1,8 @@
 """Several loaders, read as one in a loop by hand."""
 
+import copy
+import pickle
+from collections import namedtuple
 from collections.abc import Iterator
 from typing import Any
 
@@ -131,6 +134,16 @@ def test_the_flat_list_is_the_callers_own() -> None:
     combined.flattened.clear()
 
     assert len(combined.flattened) == 2
+
+
+Pair = namedtuple("Pair", "x y")
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda one: pickle.loads(pickle.dumps(one))])
+def test_it_can_be_copied_and_pickled(copied: Any) -> None:
+    combined = CombinedLoader({"a": Pair([1, 2], [3]), "b": [range(2), (range(3),)]}, "max_size")
+
+    assert list(copied(combined)) == list(combined)
 
 
 # Limits

@@ -79,10 +79,17 @@ class TorchBackend:
         this changes nothing about its optimizers and scaler.
 
         Raises:
+            RuntimeError: gradients are switched off around the call, as in a validation hook.
             TypeError: an optimizer has no parameter groups.
             ValueError: an optimizer holds none of the program's parameters, or can't be used with
                 this precision.
         """
+        if optimizers and not torch.is_grad_enabled():
+            raise RuntimeError(
+                "Training needs gradients. Received a run within torch.no_grad or "
+                "torch.inference_mode, as around validation. Fit in another hook, such as "
+                "on_train_epoch_end."
+            )
         self._switches.apply()
         if self.device.type == "cuda":
             torch.cuda.set_device(self.device)  # so that "cuda" alone means this one in user code

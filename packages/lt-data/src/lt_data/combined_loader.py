@@ -31,6 +31,7 @@ class CombinedLoader:
     Attributes:
         mode: in which order the loaders are read.
         places: where each loader stands in the collection, for messages.
+        build: makes a collection of the same form out of one value for each loader.
     """
 
     def __init__(self, iterables: Any, mode: Mode = "min_size") -> None:

@@ -15,8 +15,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from typing import Any, final
 
-Build = Callable[[Iterator[Any]], Any]
-
 
 def is_collection(loaders: Any) -> bool:
     """Return whether something holds loaders rather than being one.
@@ -46,6 +44,32 @@ def _is_loader(one: Any) -> bool:
     return hasattr(type(one), "__iter__") or hasattr(type(one), "__getitem__")
 
 
+Build = Callable[[Iterator[Any]], Any]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class _Dict:
+    """Builds a dict of what its parts build."""
+
+    parts: tuple[tuple[Any, Build], ...]
+
+    def __call__(self, values: Iterator[Any]) -> dict[Any, Any]:
+        return {name: part(values) for name, part in self.parts}
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """Builds a list, a tuple or a named tuple of what its parts build."""
+
+    kind: Callable[[list[Any]], Any]
+    parts: tuple[Build, ...]
+
+    def __call__(self, values: Iterator[Any]) -> Any:
+        return self.kind([part(values) for part in self.parts])
+
+
 @final
 @dataclass(frozen=True, slots=True)
 class Structure:
@@ -54,12 +78,15 @@ class Structure:
     Attributes:
         places: where each loader stands in the collection, for messages: ``"['a'][0]"``.
         loaders: the loaders.
-        build: makes a collection of the same form out of one value for each loader.
     """
 
     places: tuple[str, ...]
     loaders: tuple[Any, ...]
-    build: Callable[[Iterable[Any]], Any]
+    _build: Build
+
+    def build(self, values: Iterable[Any]) -> Any:
+        """Make a collection of the same form out of one value for each loader."""
+        return self._build(iter(values))
 
 
 def structure_of(loaders: Any) -> Structure:
@@ -72,33 +99,27 @@ def structure_of(loaders: Any) -> Structure:
     {'a': 'x', 'b': ['y', 'z']}
     """
     found: list[tuple[str, Any]] = []
-    top = isinstance(loaders, list | tuple) or is_collection(loaders)
-    build = _take_apart(loaders, "", found) if top else _leaf(loaders, "", found)
-    return Structure(
-        places=tuple(place for place, _ in found),
-        loaders=tuple(loader for _, loader in found),
-        build=lambda values: build(iter(values)),
-    )
+    build = _take_apart(loaders, "", found, top=isinstance(loaders, list | tuple))
+    places, flat = zip(*found, strict=True) if found else ((), ())
+    return Structure(places, flat, build)
 
 
-def _leaf(loader: Any, place: str, found: list[tuple[str, Any]]) -> Build:
-    found.append((place, loader))
-    return next
-
-
-def _take_apart(loaders: Any, place: str, found: list[tuple[str, Any]]) -> Build:
+def _take_apart(
+    loaders: Any, place: str, found: list[tuple[str, Any]], *, top: bool = False
+) -> Build:
     """Note the loaders of a collection, and return what builds it again."""
-    named = isinstance(loaders, Mapping)
-    names = list(loaders) if named else list(range(len(loaders)))
-    parts = [
-        _take_apart(one, f"{place}[{name!r}]", found)
-        if is_collection(one)
-        else _leaf(one, f"{place}[{name!r}]", found)
-        for name, one in zip(names, loaders.values() if named else loaders, strict=True)
-    ]
-    if named:
-        return lambda values: {name: part(values) for name, part in zip(names, parts, strict=True)}
-    if hasattr(loaders, "_make"):  # a named tuple
-        return lambda values: loaders._make(part(values) for part in parts)
-    kind = list if isinstance(loaders, list) else tuple
-    return lambda values: kind([part(values) for part in parts])
+    if not (top or is_collection(loaders)):
+        found.append((place, loaders))
+        return next
+    if isinstance(loaders, Mapping):
+        return _Dict(
+            tuple(
+                (name, _take_apart(one, f"{place}[{name!r}]", found))
+                for name, one in loaders.items()
+            )
+        )
+    parts = tuple(
+        _take_apart(one, f"{place}[{number}]", found) for number, one in enumerate(loaders)
+    )
+    named = getattr(loaders, "_make", None)  # of a named tuple
+    return _Row(named or (list if isinstance(loaders, list) else tuple), parts)

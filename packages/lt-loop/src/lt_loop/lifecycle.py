@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any
 
+from lt_loop.attachment import Attachments, attach, give_back
 from lt_loop.callback import Callback
 from lt_loop.hooks import HOOKS, check_arguments, overridden
 from lt_loop.optimizers import read_optimizers
@@ -29,10 +30,19 @@ class Lifecycle:
         """Remember the run."""
         self._run = run
         self._entered: list[Teardown] = []
+        self._attached: Attachments = []
 
     def __enter__(self) -> None:
-        """Set everything up; on failure, tear down the part that was."""
-        self._run.under_way = True
+        """Set everything up; on failure, tear down the part that was.
+
+        Raises:
+            RuntimeError: the program is being trained by another run.
+        """
+        run = self._run
+        self._attached = attach(run.trainer, (run.program, run.sources.datamodule))
+        if run.fn == "fit":
+            self._check_alone()
+        run.under_way = True
         try:
             self._set_up()
         except BaseException as error:
@@ -76,6 +86,19 @@ class Lifecycle:
         if run.trainer.enable_autolog_hparams and world.rank == 0:
             _log_hyperparams(run)
 
+    def _check_alone(self) -> None:
+        for owner, trainer in self._attached:
+            state = getattr(trainer, "state", None)
+            if owner is not self._run.program or getattr(state, "status", None) != "running":
+                continue
+            if state.fn == "fit" and trainer.lightning_module is owner:
+                give_back(self._attached)
+                raise RuntimeError(
+                    "A module is trained by one run at a time. Received a fit of "
+                    f"{type(owner).__name__} while another trainer is fitting it. Fit a copy, or "
+                    "wait for the end of that run."
+                )
+
     def _leave(self, error: BaseException | None) -> None:
         run, failed = self._run, error
         run.logbook.page = None
@@ -103,9 +126,7 @@ class Lifecycle:
                 else:
                     first_failure.add_note(f"Another teardown failed too: {trouble!r}")
         run.under_way = False
-        for owner, trainer in run.trainers_before:
-            if getattr(trainer, "under_way", False):  # this run took place in a run of that one
-                owner.trainer = trainer
+        give_back([pair for pair in self._attached if getattr(pair[1], "under_way", False)])
         if first_failure is not None:
             raise first_failure
 

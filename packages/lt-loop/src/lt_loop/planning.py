@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lt_loop.attachment import attach, give_back
 from lt_loop.callback import Callback
 from lt_loop.hooks import check_spelling, overridden
 from lt_loop.preview import Preview, preview
@@ -53,31 +54,33 @@ def plan_run(  # noqa: PLR0913 - what a call of fit, validate, test or predict s
         TypeError: something is not what it must be, or has a misspelt hook.
         ValueError: two things contradict each other, or a loader is missing.
     """
-    _check_call(fn, last=last, resume=resume)
+    check_free(last, fn)
+    if resume is not None and fn != "fit":
+        raise ValueError(
+            f"In this version {fn} does not start from a state. Received ckpt_path={resume!r}. "
+            "Load the weights into the module and leave it out."
+        )
     model, datamodule, loaders = participants(
         fn, last=last, model=model, loaders=loaders, datamodule=datamodule
     )
     sources = Sources(model, datamodule, loaders)
     check_sources(model, sources, fn)
-    before = _attach(trainer, (model, datamodule))
+    before = attach(trainer, (model, datamodule))  # configure_callbacks may look at it
     try:
         callbacks = _combined(trainer.callbacks, own_callbacks(model))
-        check_states(callbacks)
-        run = Run(
-            fn,
-            trainer=trainer,
-            program=model,
-            sources=sources,
-            callbacks=callbacks,
-            limits=trainer.limits,
-            ports=ports,
-        )
-        run.resume = ports.store.load(str(resume)) if isinstance(resume, str | Path) else resume
-    except BaseException:
-        for owner, trainer_before in before:
-            owner.trainer = trainer_before
-        raise
-    run.trainers_before = before
+    finally:
+        give_back(before)
+    check_states(callbacks)
+    run = Run(
+        fn,
+        trainer=trainer,
+        program=model,
+        sources=sources,
+        callbacks=callbacks,
+        limits=trainer.limits,
+        ports=ports,
+    )
+    run.resume = ports.store.load(str(resume)) if isinstance(resume, str | Path) else resume
     if fn != "fit" and last is not None and last.program is model:
         run.progress = dataclasses.replace(last.progress)  # that of the weights it has
     return run
@@ -135,33 +138,17 @@ def participants(
     return model, datamodule, loaders
 
 
-def _check_call(fn: Function, *, last: Run | None, resume: Checkpoint | None) -> None:
+def check_free(last: Run | None, fn: Function) -> None:
+    """Check that a trainer can begin a run: none of it is under way.
+
+    Raises:
+        RuntimeError: its last run is.
+    """
     if last is not None and last.under_way:
         raise RuntimeError(
             f"A trainer does one run at a time. Received a call of {fn} while {last.fn} is under "
             "way. Use a second Trainer, or wait for the end of the run."
         )
-    if resume is not None and fn != "fit":
-        raise ValueError(
-            f"In this version {fn} does not start from a state. Received ckpt_path={resume!r}. "
-            "Load the weights into the module and leave it out."
-        )
-
-
-def _attach(trainer: Any, owners: Iterable[Any]) -> list[tuple[Any, Any]]:
-    """Give owners their trainer where they have a place for it; return those they had before."""
-    attached = [owner for owner in owners if hasattr(type(owner), "trainer")]
-    before = [(owner, _trainer_of(owner)) for owner in attached]
-    for owner in attached:
-        owner.trainer = trainer
-    return before
-
-
-def _trainer_of(owner: Any) -> Any:
-    try:
-        return owner.trainer
-    except RuntimeError:  # how an LTModule says that it has none
-        return None
 
 
 def check_program(program: Any, fn: Function) -> None:

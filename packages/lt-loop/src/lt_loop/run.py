@@ -99,7 +99,6 @@ class Run:
         self.stepped_optimizers: list[SteppedOptimizer] = []
         self.schedules: list[Schedule] = []
         self.evaluated: Counter[int] = Counter()  # batches, by the index of the loader
-        self.trainers_before: list[tuple[Any, Any]] = []  # owner, and the trainer it had
         self.under_way = False
         self.at_safe_point = False
         self.interrupted = False

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,7 +14,7 @@ from lt_loop.hooks import overridden
 from lt_loop.interrupt import stopping_at_safe_point
 from lt_loop.lifecycle import Lifecycle, unwrapped
 from lt_loop.limits import Duration
-from lt_loop.planning import Checkpoint, plan_preview, plan_run
+from lt_loop.planning import Checkpoint, check_free, plan_preview, plan_run
 from lt_loop.ports import Backend, Feed, Store, T, World
 from lt_loop.preview import Preview
 from lt_loop.profiling import Profiler, choose_profiler
@@ -177,7 +178,7 @@ class Trainer(RunView):
 
         def main() -> RunResult:
             with stopping_at_safe_point(run):
-                for _ in _steps(run):
+                for _ in self._steps(run):
                     pass
             assert run.result is not None
             return run.result
@@ -192,7 +193,7 @@ class Trainer(RunView):
         datamodule: Any = None,
         ckpt_path: Checkpoint | None = None,
         weights_only: bool | None = None,
-    ) -> Iterator[Progress]:
+    ) -> Generator[Progress, None, None]:
         """Fit step by step, in a loop of your own: the arguments are those of :meth:`fit`.
 
         Nothing runs until the next step is asked for, and each step ends at a safe point. Leaving
@@ -203,7 +204,12 @@ class Trainer(RunView):
             The progress, one object that is updated in place.
         """
         loaders: dict[LoaderStage, Any] = {"train": train_dataloaders, "validate": val_dataloaders}
-        return _steps(self._plan("fit", model, loaders, datamodule, ckpt_path))
+        return self._steps(self._plan("fit", model, loaders, datamodule, ckpt_path))
+
+    def _steps(self, run: Run) -> Generator[Progress, None, None]:
+        with self._running(run):
+            yield from fit(run)
+            run.call("on_fit_end")
 
     def plan(
         self,
@@ -298,7 +304,7 @@ class Trainer(RunView):
         keep = return_predictions is not False
 
         def main() -> list[Any] | None:
-            with Lifecycle(run), stopping_at_safe_point(run):
+            with self._running(run), stopping_at_safe_point(run):
                 sources = run.open("predict")
                 kept: list[list[Any]] = [[] for _ in sources]
                 for index, output in predictions(run, sources):
@@ -324,7 +330,7 @@ class Trainer(RunView):
         run.verbose = verbose
 
         def main() -> Tables:
-            with Lifecycle(run), stopping_at_safe_point(run):
+            with self._running(run), stopping_at_safe_point(run):
                 tables = evaluate(run, run.open(fn))
                 run.finish("every batch evaluated")
             return tables
@@ -449,7 +455,7 @@ class Trainer(RunView):
         datamodule: Any,
         ckpt_path: Checkpoint | None,
     ) -> Run:
-        run = plan_run(
+        return plan_run(
             fn,
             trainer=self,
             last=self._run,
@@ -459,8 +465,13 @@ class Trainer(RunView):
             ports=self._ports,
             resume=ckpt_path,
         )
+
+    @contextmanager
+    def _running(self, run: Run) -> Iterator[None]:
+        check_free(self._run, run.fn)
         self._run = run
-        return run
+        with Lifecycle(run):
+            yield
 
     def _launch(self, run: Run, main: Callable[[], T]) -> T:
         try:
@@ -470,9 +481,3 @@ class Trainer(RunView):
             if cause is error:
                 raise
             raise cause from None
-
-
-def _steps(run: Run) -> Generator[Progress, None, None]:
-    with Lifecycle(run):
-        yield from fit(run)
-        run.call("on_fit_end")

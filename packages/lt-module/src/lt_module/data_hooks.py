@@ -23,7 +23,7 @@ class DataHooks(HasHyperparameters):
 
     @library_default
     def train_dataloader(self) -> Any:
-        """Return an iterable of training batches."""
+        """Return an iterable of training batches, or a dict or list of several."""
 
     @library_default
     def val_dataloader(self) -> Any:
