@@ -443,3 +443,47 @@ def test_a_selection_is_ready_for_a_loop_by_hand() -> None:
     model = make_model()
     (optimizer,) = backend.setup(model, [OPTIMIZERS["sgd"](model.parameters())])
     assert train(backend, model, optimizer, make_batches(2)) == [True, True]
+
+
+def test_anomalies_are_looked_for_in_the_step_and_in_its_gradients_alone() -> None:
+    backend = TorchBackend(detect_anomaly=True)
+    weight = nn.Parameter(torch.zeros(1))
+
+    def step() -> Tensor:
+        return torch.sqrt(weight * 0).sum()
+
+    loss = backend.wrap_step(step, "train")()
+    with (
+        pytest.warns(UserWarning, match="Error detected in"),
+        pytest.raises(RuntimeError, match="returned nan values"),
+    ):
+        backend.backward(loss)
+    assert not torch.is_anomaly_enabled()
+    TorchBackend().backward(step())  # nobody looks
+
+
+def test_validation_within_a_fit_makes_tensors_that_can_be_trained_with() -> None:
+    backend = TorchBackend()
+    inference = [
+        backend.wrap_step(lambda: torch.zeros(1).is_inference(), phase)()
+        for phase in ("evaluate", "evaluate_in_fit")
+    ]
+    tracked = backend.wrap_step(torch.is_grad_enabled, "evaluate_in_fit")()
+
+    assert (inference, tracked) == ([True, False], False)
+
+
+def test_a_graph_may_be_kept() -> None:
+    backend, weight = TorchBackend(), nn.Parameter(torch.ones(1))
+    loss = (weight * weight).sum()
+    backend.backward(loss, retain_graph=True)
+    backend.backward(loss)
+
+    assert weight.grad == 4.0
+
+
+def test_training_without_gradients_is_refused() -> None:
+    module = nn.Linear(1, 1)
+    optimizer = torch.optim.SGD(module.parameters(), lr=0.1)
+    with torch.inference_mode(), pytest.raises(RuntimeError, match=r"^Training needs gradients\."):
+        TorchBackend().setup(module, [optimizer])

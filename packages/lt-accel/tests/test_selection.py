@@ -104,6 +104,9 @@ def test_words_reach_the_backend(torch_switches: None) -> None:
     assert backend.device == torch.device("cpu")
     assert backend.precision.parameters is torch.float64
     backend.setup(torch.nn.Linear(1, 1), [])
-    assert torch.is_anomaly_enabled()
+    seen = []
+    step = backend.wrap_step(lambda: seen.append(torch.is_anomaly_enabled()), "train")
+    step()
+    assert (seen, torch.is_anomaly_enabled()) == ([True], False)
     evaluate = backend.wrap_step(torch.is_inference_mode_enabled, "evaluate")
     assert evaluate() is False

@@ -263,3 +263,38 @@ def test_a_trainer_runs_one_thing_at_a_time(call: str) -> None:
 
     assert model.weight.value == by_hand(DATA)
     assert trainer.test(model, DATA) is not None
+
+
+def test_a_planned_run_is_refused_where_another_one_began_before_it() -> None:
+    trainer = make_trainer(max_epochs=1)
+    first, second = trainer.steps(Line(), DATA), trainer.steps(Line(), DATA)
+    next(first)
+
+    with pytest.raises(RuntimeError, match=r"one run at a time\. .* fit while fit is under way"):
+        next(second)
+    assert len(list(first)) == len(DATA) - 1
+
+
+def test_a_run_that_never_begins_takes_nothing_away() -> None:
+    program, first, second = Line(), make_trainer(max_epochs=1), make_trainer()
+    steps = first.steps(program, DATA)
+    next(steps)
+    second.steps(program, DATA)
+
+    assert program.trainer is first
+    list(steps)
+
+
+def test_a_program_is_fitted_by_one_run_at_a_time() -> None:
+    program, first, second = Line(), make_trainer(max_epochs=1), make_trainer(max_epochs=1)
+    steps = first.steps(program, DATA)
+    next(steps)
+
+    with pytest.raises(
+        RuntimeError, match=r"trained by one run at a time\. Received a fit of Line"
+    ):
+        second.fit(program, DATA)
+    assert program.trainer is first
+    second.validate(program, DATA)
+    list(steps)
+    assert second.fit(program, DATA).reason == "max_epochs=1 reached"

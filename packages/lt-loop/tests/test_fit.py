@@ -535,12 +535,13 @@ def test_a_request_to_stop_is_answered_with_one_validation_by_the_clock_too(
     assert at == [1] if hook == "on_train_batch_end" else [3]
 
 
-def test_the_clock_is_read_for_those_who_ask_by_it_alone(clock: Clock) -> None:
+def test_the_clock_is_read_in_steps_for_those_who_ask_by_it_alone(clock: Clock) -> None:
     validated_at(DATA, clock.passing, val_check_interval=2)
-    assert clock.reads == 0
+    assert clock.reads == 2  # at the start and at the end
 
+    clock.reads = 0
     validated_at(DATA, clock.passing, val_check_interval="01:00:00:00", max_epochs=1)
-    assert clock.reads == 1 + len(DATA)
+    assert clock.reads == 2 + 1 + len(DATA)
 
 
 def test_limit_val_batches_limits_each_loader() -> None:
@@ -769,3 +770,34 @@ def test_limits_cut_a_loader_without_a_length_as_one_with(
     assert model.weight.value == by_hand(data, epochs=2, accumulate=accumulate)
     assert model.weight.value == other.weight.value
     assert model.at == other.at
+
+
+def test_gradients_that_wait_for_their_step_survive_a_validation() -> None:
+    class Clearing(Validated):
+        def on_validation_model_zero_grad(self) -> None:
+            self.weight.grad = None
+
+    model = Clearing()
+    trainer = make_trainer(max_epochs=1, accumulate_grad_batches=2, val_check_interval=1)
+    trainer.fit(model, DATA, batches(1))
+
+    assert model.weight.value == by_hand(DATA, accumulate=2)
+
+
+def test_max_time_waits_for_the_minimum(clock: Clock) -> None:
+    trainer = make_trainer(max_time="00:00:00:01", min_steps=3, callbacks=clock.passing)
+    result = trainer.fit(Line(), DATA)
+
+    assert (result.progress.steps, result.reason) == (3, "max_time of 1 seconds reached")
+
+
+def test_a_run_that_goes_on_counts_the_time_before(clock: Clock) -> None:
+    words = {"max_time": "00:00:00:45", "callbacks": clock.passing}
+    first = make_trainer(**words)
+    for progress in first.steps(Line(), DATA):
+        if progress.steps == 3:
+            break
+    rest = make_trainer(**words).fit(Line(), DATA, ckpt_path=first.capture())
+    whole = make_trainer(**words).fit(Line(), DATA)
+
+    assert rest.progress.steps == whole.progress.steps == 5

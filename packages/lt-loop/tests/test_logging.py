@@ -449,10 +449,22 @@ def test_the_moment_stands_before_the_loader_in_a_name() -> None:
     tables = trainer.validate(Evaluating(), [Stream(DATA), Stream(DATA)])
 
     assert [sorted(table) for table in tables] == [
-        ["n/dataloader_idx_0", "n_epoch/dataloader_idx_0"],
-        ["n/dataloader_idx_1", "n_epoch/dataloader_idx_1"],
+        ["n_epoch/dataloader_idx_0"],
+        ["n_epoch/dataloader_idx_1"],
     ]
-    assert "n_step/dataloader_idx_1" in trainer.callback_metrics
+    names = {"n/dataloader_idx_1", "n_step/dataloader_idx_1", "n_epoch/dataloader_idx_1"}
+    assert names <= set(trainer.callback_metrics)
+
+
+def test_what_loggers_do_not_get_is_in_no_table_of_an_evaluation() -> None:
+    class Evaluating(Line):
+        def test_step(self, batch: Any, batch_idx: int) -> None:
+            self.trainer.log("quiet", 1.0, logger=False)
+            self.trainer.log("loud", 2.0)
+
+    trainer = make_trainer()
+    assert trainer.test(Evaluating(), DATA) == [{"loud": 2.0}]
+    assert trainer.callback_metrics == {"quiet": 1.0, "loud": 2.0}
 
 
 def test_a_function_may_be_written_into_the_call() -> None:

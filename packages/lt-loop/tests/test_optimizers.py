@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from toys import Halving, Sgd, Weight
 
-from lt_loop.optimizers import Schedule, read_optimizers, wants_closure
+from lt_loop.optimizers import Schedule, check_monitors, read_optimizers, wants_closure
 
 WHERE = "Line.configure_optimizers"
 
@@ -188,12 +188,6 @@ def test_a_misspelt_or_missing_key_is_refused(returned: Any, message: str) -> No
             TypeError,
             r"^A learning-rate scheduler has a method step\(\)\. Received 'cosine'\.$",
         ),
-        (
-            {"scheduler": Patient()},
-            ValueError,
-            r"^ReduceLROnPlateau needs the name of a logged value\. Received a schedule without "
-            r"one\. Return \{'optimizer': \.\.\., 'lr_scheduler': \.\.\., 'monitor': 'val_loss'\}",
-        ),
     ],
 )
 def test_a_schedule_that_can_not_be_is_refused(
@@ -201,6 +195,24 @@ def test_a_schedule_that_can_not_be_is_refused(
 ) -> None:
     with pytest.raises(error, match=message):
         read({"optimizer": SGD, "lr_scheduler": {"scheduler": HALVING} | fields})
+
+
+def test_a_plateau_that_the_loop_steps_needs_a_monitor() -> None:
+    _, schedules = read({"optimizer": SGD, "lr_scheduler": Patient()})
+    message = (
+        r"^ReduceLROnPlateau needs the name of a logged value\. Received a schedule without "
+        r"one\. Return \{'optimizer': \.\.\., 'lr_scheduler': \.\.\., 'monitor': 'val_loss'\}"
+    )
+    with pytest.raises(ValueError, match=message):
+        check_monitors(schedules)
+    _, schedules = read({"optimizer": SGD, "lr_scheduler": Patient(), "monitor": "loss"})
+    check_monitors(schedules)
+
+
+def test_one_schedule_needs_no_list() -> None:
+    optimizers, schedules = read(([SGD], HALVING))
+
+    assert (optimizers, [one.scheduler for one in schedules]) == ([SGD], [HALVING])
 
 
 # Closures

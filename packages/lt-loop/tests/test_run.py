@@ -176,7 +176,7 @@ def test_the_state_of_a_datamodule_survives() -> None:
     data = Data()
     make_trainer(max_epochs=2).fit(Line(), datamodule=data, ckpt_path=trainer.capture())
 
-    assert data.seen == 11
+    assert data.seen == 12  # loaded first, then asked for the loader
 
 
 def test_a_state_within_an_epoch_keeps_its_accumulation() -> None:

@@ -31,7 +31,7 @@ def test_before_a_run_there_is_nothing_to_read() -> None:
     assert (trainer.lightning_module, trainer.model, trainer.datamodule) == (None, None, None)
     assert trainer.optimizers == trainer.stepped_optimizers == trainer.lr_scheduler_configs == []
     assert trainer.callback_metrics == trainer.logged_metrics == trainer.progress_bar_metrics == {}
-    assert trainer.num_training_batches == 0
+    assert trainer.num_training_batches == float("inf")
     assert trainer.num_val_batches == trainer.num_sanity_val_batches == []
     assert trainer.num_test_batches == trainer.num_predict_batches == []
     assert not trainer.under_way
@@ -54,9 +54,9 @@ def test_limits_can_be_read_under_their_names() -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "epochs"), [({}, 1000), ({"max_epochs": -1}, None), ({"max_steps": 9}, None)], ids=str
+    ("words", "epochs"), [({}, 1000), ({"max_epochs": -1}, -1), ({"max_steps": 9}, -1)], ids=str
 )
-def test_the_epochs_are_those_that_end_a_run(words: dict[str, int], epochs: int | None) -> None:
+def test_the_epochs_are_those_that_end_a_run(words: dict[str, int], epochs: int) -> None:
     assert make_trainer(**words).max_epochs == epochs
 
 
@@ -311,18 +311,17 @@ def test_a_trainer_knows_its_place_among_the_processes() -> None:
 # In Lightning's words
 
 
-@pytest.mark.parametrize("call", ["fit", "test"])
-def test_the_state_of_a_trainer_names_what_it_does_or_did_last(call: str) -> None:
+@pytest.mark.parametrize(("call", "stage"), [("fit", "train"), ("test", "test")])
+def test_the_state_of_a_trainer_names_what_it_does_or_did_last(call: Any, stage: Any) -> None:
     seen: list[Any] = []
-    look = Calling("teardown" if call == "fit" else "on_test_start", lambda t: seen.append(t.state))
+    look = Calling("teardown", lambda trainer: seen.append(trainer.state))
     trainer = make_trainer(max_epochs=1, callbacks=look)
     assert trainer.state == TrainerState(fn=None, stage=None, status="initializing")
 
     getattr(trainer, call)(Line(), DATA)
 
-    ended = TrainerState(fn=call, stage=None, status="finished")  # type: ignore[arg-type]
-    during = TrainerState(fn="test", stage="test", status="running")
-    assert seen == [ended if call == "fit" else during]
+    ended = TrainerState(fn=call, stage=None, status="finished")
+    assert seen == [TrainerState(fn=call, stage=stage, status="running")]
     assert trainer.state == ended
     assert trainer.state.finished
     assert trainer.state.stopped
@@ -419,3 +418,23 @@ def test_loaders_can_be_looked_at_during_and_after_a_run() -> None:
     assert (trainer.num_training_batches, trainer.num_val_batches) == (3, [float("inf")] * 2)
     trainer.test(Line(), train)
     assert (trainer.test_dataloaders, trainer.predict_dataloaders) == (train, None)
+
+
+def test_the_limits_of_a_trainer_are_settled_when_it_is_made() -> None:
+    trainer = make_trainer(limit_val_batches=3)
+
+    assert (trainer.limit_val_batches, trainer.val_check_interval) == (3, 1.0)
+    with pytest.raises(
+        AttributeError, match=r"settled when it is made\. Received limit_val_batche"
+    ):
+        trainer.limit_val_batches = 0
+
+
+def test_a_trainer_names_what_it_fits() -> None:
+    program, seen = Line(), []
+    look = Calling("on_train_start", lambda trainer: seen.append(trainer.fitting))
+    trainer = make_trainer(max_epochs=1, callbacks=look)
+    trainer.fit(program, DATA)
+    trainer.test(program, DATA)
+
+    assert (seen, trainer.fitting) == ([program], None)

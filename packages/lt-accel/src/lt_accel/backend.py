@@ -1,7 +1,8 @@
 """The backend: one device and one precision, put together."""
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, TypeVar, final
+from typing import Any, Literal, TypeVar, cast, final
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +17,9 @@ from lt_accel.snapshot import copied, move_optimizer, restore_optimizer
 from lt_accel.switches import Switches
 
 Fn = TypeVar("Fn", bound=Callable[..., Any])
-Phase = Literal["train", "validate", "test", "predict", "evaluate", "sanity_check"]
+Phase = Literal[
+    "train", "validate", "test", "predict", "evaluate", "evaluate_in_fit", "sanity_check"
+]
 
 
 @final
@@ -40,6 +43,7 @@ class TorchBackend:
         precision: Precision | str | int | None = None,
         *,
         inference_mode: bool = True,
+        detect_anomaly: bool = False,
         switches: Switches | None = None,
     ) -> None:
         """Put a backend together, and try the precision out on the device.
@@ -48,6 +52,8 @@ class TorchBackend:
             device: one that exists.
             precision: a precision or the name of one; None for ``"32-true"``.
             inference_mode: evaluate under ``torch.inference_mode`` rather than ``torch.no_grad``.
+            detect_anomaly: in training, let autograd look for NaN and name the forward call behind
+                it. Slow.
             switches: settings for the whole process, applied by :meth:`setup`.
 
         Raises:
@@ -61,6 +67,9 @@ class TorchBackend:
         self.place = placer(self.device, self.precision.parameters)
         self._evaluation = torch.inference_mode if inference_mode else torch.no_grad
         self._switches = switches or Switches()
+        self._detects = detect_anomaly
+        if detect_anomaly:
+            self.backward = _detecting_anomalies(self.backward)  # type: ignore[method-assign]
         self._program: Any = None
         self._optimizers: Sequence[Any] = ()
         self._scaler = self._new_scaler()
@@ -141,25 +150,29 @@ class TorchBackend:
 
         Steps get the precision: autocast, or the dtype of new tensors. ``"evaluate"`` is a whole
         evaluation loop, a function or a generator function, and gets inference mode or no-grad,
-        which a generator is in only while it runs itself. A function wrapped for
-        ``"sanity_check"`` leaves all random generators as they were.
+        which a generator is in only while it runs itself; ``"evaluate_in_fit"`` gets no-grad. A
+        function wrapped for ``"sanity_check"`` leaves all random generators as they were.
         """
         if phase == "evaluate":
             return self._evaluation()(fn)
+        if phase == "evaluate_in_fit":  # tensors of inference mode can't be trained with
+            return torch.no_grad()(fn)
         if phase == "sanity_check":
             return isolate_rng(self.device)(fn)
-        return self.precision.wrap(fn, self.device.type)
+        step = self.precision.wrap(fn, self.device.type)
+        return _detecting_anomalies(step) if self._detects and phase == "train" else step
 
     def zero_grad(self, optimizer: Any) -> None:
         """Set the gradients of the optimizer's parameters to None."""
         drop(optimizer)
 
-    def backward(self, loss: Tensor, *, sync: bool = True) -> None:
+    def backward(self, loss: Tensor, *, sync: bool = True, **options: Any) -> None:
         """Add the gradients of ``loss`` to the parameters, scaled if the precision says so.
 
         Args:
             loss: a scalar, already divided by the size of the accumulation window.
             sync: without meaning for one process.
+            **options: those of ``Tensor.backward``.
 
         Raises:
             TypeError: the loss is no tensor.
@@ -167,9 +180,9 @@ class TorchBackend:
         """
         try:
             if self._scaler is None:
-                loss.backward()
+                loss.backward(**options)
             else:
-                self._scaler.backward(loss)
+                self._scaler.backward(loss, **options)
         except (RuntimeError, AttributeError, ValueError) as error:
             reason = reason_for(loss, error)
             if reason is error:
@@ -254,3 +267,14 @@ class TorchBackend:
         if self._scaler is not None and state["scaler"] is not None:
             self._scaler.load_state_dict(state["scaler"])
         restore_rng(state["rng"], self.device)
+
+
+def _detecting_anomalies(fn: Fn) -> Fn:
+    """Return a function in which autograd looks for NaN and names the forward call behind it."""
+
+    @functools.wraps(fn)
+    def detecting(*arguments: Any, **words: Any) -> Any:
+        with torch.autograd.set_detect_anomaly(True):
+            return fn(*arguments, **words)
+
+    return cast(Fn, detecting)

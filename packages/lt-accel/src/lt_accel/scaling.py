@@ -51,10 +51,10 @@ class LossScaler:
         self._watched: dict[Any, Watched] = {}
         self._stepped_since_update = False
 
-    def backward(self, loss: Tensor) -> None:
-        """Compute the gradients of the scaled loss."""
+    def backward(self, loss: Tensor, **options: Any) -> None:
+        """Compute the gradients of the scaled loss, with the options of ``Tensor.backward``."""
         self._update()
-        self._scaler.scale(loss).backward()
+        self._scaler.scale(loss).backward(**options)
 
     def unscale(self, optimizer: Any) -> None:
         """Bring an optimizer's gradients to their true scale, once for each step."""

@@ -43,7 +43,7 @@ class Words:
     inference_mode: Any = True
     deterministic: Any = None
     benchmark: Any = None
-    detect_anomaly: Any = None
+    detect_anomaly: Any = False
 
 
 ALONE = ("auto", "single_device")
@@ -66,7 +66,8 @@ def select(**words: Any) -> Selection:
             - ``precision``: see :meth:`Precision.named`.
             - ``inference_mode``: evaluate under ``torch.inference_mode`` rather than
               ``torch.no_grad``.
-            - ``deterministic``, ``benchmark``, ``detect_anomaly``: see :class:`Switches`.
+            - ``deterministic``, ``benchmark``: see :class:`Switches`.
+            - ``detect_anomaly``: whether autograd looks for NaN in training. Slow.
             - ``sync_batchnorm``, ``use_distributed_sampler``: nothing to do for one process.
 
     Raises:
@@ -83,7 +84,7 @@ def select(**words: Any) -> Selection:
     world     one process: one device
     """
     asked = _asked(words)
-    for name in ("sync_batchnorm", "use_distributed_sampler", "inference_mode"):
+    for name in ("sync_batchnorm", "use_distributed_sampler", "inference_mode", "detect_anomaly"):
         if not isinstance(getattr(asked, name), bool):
             raise TypeError(f"{name} is True or False. Received {name}={getattr(asked, name)!r}.")
     _refuse_several_processes(asked)
@@ -97,13 +98,12 @@ def select(**words: Any) -> Selection:
         + ("the default" if by_default else f"precision={asked.precision!r}"),
         "world": "one process: one device",
     }
-    switches = Switches(
-        deterministic=asked.deterministic,
-        benchmark=asked.benchmark,
-        detect_anomaly=asked.detect_anomaly,
-    )
     backend = TorchBackend(
-        device, precision, inference_mode=asked.inference_mode, switches=switches
+        device,
+        precision,
+        inference_mode=asked.inference_mode,
+        detect_anomaly=asked.detect_anomaly,
+        switches=Switches(deterministic=asked.deterministic, benchmark=asked.benchmark),
     )
     return Selection(backend, SingleProcess(), MappingProxyType(reasons))
 

@@ -21,12 +21,10 @@ class Switches:
             torch has none; ``"warn"`` for a warning instead; False for any algorithm.
         benchmark: whether cuDNN tries several algorithms and keeps the fastest. If None,
             ``deterministic`` turns it off.
-        detect_anomaly: whether autograd looks for NaN and names the forward call behind it. Slow.
     """
 
     deterministic: bool | Literal["warn"] | None = None
     benchmark: bool | None = None
-    detect_anomaly: bool | None = None
 
     def __post_init__(self) -> None:
         """Check the settings against their types and each other.
@@ -41,11 +39,8 @@ class Switches:
                 f"deterministic={self.deterministic!r}."
                 f"{suggestion(str(self.deterministic), ['warn'])}"
             )
-        for name in ("benchmark", "detect_anomaly"):
-            if getattr(self, name) not in (None, True, False):
-                raise TypeError(
-                    f"{name} is True or False. Received {name}={getattr(self, name)!r}."
-                )
+        if self.benchmark not in (None, True, False):
+            raise TypeError(f"benchmark is True or False. Received benchmark={self.benchmark!r}.")
         if self.deterministic not in (None, False, "warn") and self.benchmark:
             raise ValueError(
                 "The algorithm that cuDNN finds fastest may change from run to run. Received "
@@ -65,5 +60,3 @@ class Switches:
             # cuBLAS reads it when it starts, and is deterministic only with a fixed workspace:
             # https://docs.nvidia.com/cuda/cublas/index.html#results-reproducibility
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        if self.detect_anomaly is not None:
-            torch.autograd.set_detect_anomaly(self.detect_anomaly)

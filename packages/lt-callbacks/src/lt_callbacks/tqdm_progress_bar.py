@@ -90,7 +90,7 @@ class TQDMProgressBar(Callback):
         if not self._draws:
             return
         self._finish_epoch(trainer, stays=self.leave)
-        of = "" if trainer.max_epochs is None else f"/{trainer.max_epochs}"
+        of = "" if trainer.max_epochs == -1 else f"/{trainer.max_epochs}"
         self._epoch_bar = self._open(
             f"Epoch {trainer.current_epoch + 1}{of}",
             _whole(trainer.num_training_batches),

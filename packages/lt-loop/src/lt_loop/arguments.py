@@ -79,7 +79,7 @@ def settled(given: Mapping[str, Any], unknown: Mapping[str, Any]) -> dict[str, A
     refuse_unknown(unknown, known=given)
     settled = bare(given) if given["barebones"] else dict(given)
     refuse_unserved(settled)
-    if settled["fast_dev_run"] and settled["logger"] is None:
+    if settled["fast_dev_run"]:
         settled["logger"] = False
     return settled
 

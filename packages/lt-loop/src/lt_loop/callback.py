@@ -38,15 +38,15 @@ class Callback:
         """Return what is pickled and copied: all but the trainer."""
         return {name: value for name, value in self.__dict__.items() if name != "_logs_to"}
 
-    def log(self, name: str, value: Any, **flags: Any) -> None:
+    def log(self, name: str, value: Any, *flags: Any, **more: Any) -> None:
         """Log a value, with the flags of :meth:`lt_loop.Trainer.log`; outside a run, do nothing."""
         if self._logs_to is not None:
-            self._logs_to.log(name, value, **flags)
+            self._logs_to.log(name, value, *flags, **more)
 
-    def log_dict(self, dictionary: Mapping[str, Any], **flags: Any) -> None:
+    def log_dict(self, dictionary: Mapping[str, Any], *flags: Any, **more: Any) -> None:
         """Log several values with the same flags."""
         for name, value in dictionary.items():
-            self.log(name, value, **flags)
+            self.log(name, value, *flags, **more)
 
     @property
     def state_key(self) -> str:

@@ -316,6 +316,8 @@ def definite(
 
 
 def _reduction(name: str, reduce_fx: Any) -> Reduce:
+    if reduce_fx == "avg":
+        return "mean"
     if reduce_fx in REDUCTIONS:
         return reduce_fx  # type: ignore[no-any-return]
     if callable(reduce_fx):  # torch.mean, max, ... mean what their names say

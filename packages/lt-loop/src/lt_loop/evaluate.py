@@ -7,6 +7,7 @@ from typing import Any
 from lt_loop.hooks import Bound
 from lt_loop.logbook import Page
 from lt_loop.modes import enter_evaluation_mode
+from lt_loop.ports import Phase
 from lt_loop.run import Run, Stage
 from lt_loop.sources import Source
 from lt_loop.steps import bind_place, bind_step
@@ -34,7 +35,8 @@ def predictions(run: Run, sources: list[Source]) -> Generator[Any, None, Tables]
     """
     if not sources:
         return []
-    loop = run.ports.backend.wrap_step(_evaluation, "evaluate")
+    phase: Phase = "evaluate_in_fit" if run.fn == "fit" else "evaluate"
+    loop = run.ports.backend.wrap_step(_evaluation, phase)
     with run.logbook.closed():
         leave_evaluation_mode = enter_evaluation_mode(run.program, HOOK_WORDS[sources[0].stage])
         try:

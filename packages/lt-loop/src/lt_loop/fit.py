@@ -186,8 +186,9 @@ class Training:
         run = self.run
         if self.validation and run.limits.validates_in(run.progress.epoch):
             run.stage = "validate"
-            with run.logbook.closed():
-                run.call("on_validation_model_zero_grad")
+            if not self.window.pending:  # else there are gradients to keep
+                with run.logbook.closed():
+                    run.call("on_validation_model_zero_grad")
             if self.renews:
                 self.validation = run.renewed("validate")
             evaluate(run, self.validation)

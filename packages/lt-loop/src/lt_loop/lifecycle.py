@@ -9,7 +9,7 @@ from typing import Any
 from lt_loop.attachment import Attachments, attach, give_back
 from lt_loop.callback import Callback
 from lt_loop.hooks import HOOKS, check_arguments, overridden
-from lt_loop.optimizers import read_optimizers
+from lt_loop.optimizers import check_monitors, read_optimizers
 from lt_loop.run import Run
 
 log = logging.getLogger("lt_loop")
@@ -73,12 +73,15 @@ class Lifecycle:
             setup()
             self._entered.append(teardown)
         run.call("configure_model")
+        if run.resume is not None:
+            run.restore_parts(run.resume)
         if run.fn == "fit":
             where = f"{type(run.program).__name__}.configure_optimizers"
             returned = _hook(run, run.program, "configure_optimizers")()
             optimizers, schedules = read_optimizers(returned, where=where)
             if run.automatic:
                 _check_one(optimizers, where)
+                check_monitors(schedules)
             run.use_optimizers(run.ports.backend.setup(run.program, optimizers), schedules)
             run.call("on_fit_start")
         else:
@@ -87,11 +90,9 @@ class Lifecycle:
             _log_hyperparams(run)
 
     def _check_alone(self) -> None:
+        program = self._run.program
         for owner, trainer in self._attached:
-            state = getattr(trainer, "state", None)
-            if owner is not self._run.program or getattr(state, "status", None) != "running":
-                continue
-            if state.fn == "fit" and trainer.lightning_module is owner:
+            if owner is program and getattr(trainer, "fitting", None) is program:
                 give_back(self._attached)
                 raise RuntimeError(
                     "A module is trained by one run at a time. Received a fit of "

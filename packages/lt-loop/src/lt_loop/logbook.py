@@ -170,8 +170,8 @@ class Logbook:
         """Reduce a page's epoch values and hand them to the loggers.
 
         Returns:
-            One table for each dataloader that was named by ``enter``; values logged outside any
-            of them stand in every table.
+            What the loggers got: one table for each dataloader that was named by ``enter``; values
+            logged outside any of them stand in every table.
         """
         entries, values = self.settle(page)
         self._send(self._publish(entries, values, on_step=False), epoch, step)
@@ -180,9 +180,8 @@ class Logbook:
         tables: list[dict[str, float]] = [{} for _ in indices]
         for entry, value in zip(entries, values, strict=True):
             for index, table in zip(indices, tables, strict=True):
-                if entry.loader in (index, None):
-                    for name in (entry.flags.full, entry.flags.spelled(on_step=False)):
-                        table[name] = float(value)
+                if entry.flags.logger and entry.loader in (index, None):
+                    table[entry.flags.spelled(on_step=False)] = float(value)
         return tables
 
     @contextmanager

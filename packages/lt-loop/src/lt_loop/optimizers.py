@@ -6,7 +6,7 @@ be a dict of its own, with the fields of :class:`Schedule`.
 """
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
@@ -55,11 +55,6 @@ class Schedule:
         if self.reduce_on_plateau is None:
             names = [cls.__name__ for cls in type(self.scheduler).__mro__]
             self.reduce_on_plateau = "ReduceLROnPlateau" in names
-        if self.reduce_on_plateau and self.monitor is None:
-            raise ValueError(
-                "ReduceLROnPlateau needs the name of a logged value. Received a schedule without "
-                "one. Return {'optimizer': ..., 'lr_scheduler': ..., 'monitor': 'val_loss'}."
-            )
 
 
 def read_optimizers(returned: Any, *, where: str) -> tuple[list[Any], list[Schedule]]:
@@ -83,8 +78,9 @@ def read_optimizers(returned: Any, *, where: str) -> tuple[list[Any], list[Sched
     if not isinstance(returned, list | tuple):
         return [_optimizer(returned, where)], []
     parts = list(returned)
-    if len(parts) == 2 and all(isinstance(part, list | tuple) for part in parts):
+    if len(parts) == 2 and isinstance(parts[0], list | tuple):
         optimizers, schedules = parts
+        schedules = schedules if isinstance(schedules, list | tuple) else [schedules]
         return (
             [_optimizer(one, where) for one in optimizers],
             [_schedule(one, None, where) for one in schedules],
@@ -145,6 +141,20 @@ def _optimizer(given: Any, where: str) -> Any:
             f"{type(given).__name__} in its place. Return ([optimizer], [scheduler])."
         )
     return given
+
+
+def check_monitors(schedules: Iterable[Schedule]) -> None:
+    """Check that schedules which the loop steps have what they look at.
+
+    Raises:
+        ValueError: one on a plateau monitors nothing.
+    """
+    for schedule in schedules:
+        if schedule.reduce_on_plateau and schedule.monitor is None:
+            raise ValueError(
+                "ReduceLROnPlateau needs the name of a logged value. Received a schedule without "
+                "one. Return {'optimizer': ..., 'lr_scheduler': ..., 'monitor': 'val_loss'}."
+            )
 
 
 def wants_closure(optimizer: Any) -> bool:

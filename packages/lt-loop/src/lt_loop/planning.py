@@ -167,6 +167,11 @@ def check_program(program: Any, fn: Function) -> None:
             f"{fn} takes a module. Received the class {program.__name__}. "
             f"Make an instance: {program.__name__}(...)."
         )
+    if hasattr(program, "_orig_mod"):
+        raise TypeError(
+            f"{fn} takes the module itself, whose steps are called. Received what torch.compile "
+            "made of one, of which only the call is compiled. Call model.compile() instead."
+        )
     for name in _NEEDS[fn]:
         method = getattr(program, name, None)
         predicts = name == "predict_step" and method is not None

@@ -22,9 +22,11 @@ from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 T = TypeVar("T")
 Fn = TypeVar("Fn", bound=Callable[..., Any])
 
-Phase = Literal["train", "validate", "test", "predict", "evaluate", "sanity_check"]
-"""What a function is wrapped for: one of four kinds of step, a whole evaluation loop with the hooks
-around its steps (``"evaluate"``), or the trial of the validation code before training."""
+Phase = Literal[
+    "train", "validate", "test", "predict", "evaluate", "evaluate_in_fit", "sanity_check"
+]
+"""What a function is wrapped for: one of four kinds of step; a whole evaluation loop with the hooks
+around its steps, alone or within a fit; or the trial of the validation code before training."""
 
 Reduction = Literal["mean", "sum", "min", "max"]
 
@@ -73,8 +75,9 @@ class Backend(Protocol):
         """Bake into ``fn`` what each call needs, once: autocast, a parallel forward.
 
         For ``"evaluate"``, ``fn`` is a whole evaluation loop, a generator function; nothing inside
-        it tracks gradients. For ``"sanity_check"``, ``fn`` is a function after which the random
-        generators stand where they stood before. Returns ``fn`` where there is nothing to add.
+        it tracks gradients. With ``"evaluate_in_fit"``, what it makes may be used in training. For
+        ``"sanity_check"``, ``fn`` is a function after which the random generators stand where they
+        stood before. Returns ``fn`` where there is nothing to add.
         """
 
     def place(self, batch: Any) -> Any:
@@ -85,6 +88,9 @@ class Backend(Protocol):
 
     def backward(self, loss: Any, *, sync: bool) -> None:
         """Add the gradients of ``loss`` to the parameters.
+
+        What a module passes to ``manual_backward`` beside the loss, as ``retain_graph``, is handed
+        on by name; a backend need not take it.
 
         Args:
             loss: a scalar, already divided by the size of the accumulation window.

@@ -108,6 +108,9 @@ class Run:
         self.resume: Mapping[str, Any] | None = None
         self.result: RunResult | None = None
         self.stop_request: str | None = None
+        self._begun: float | None = None
+        self._ended: float | None = None
+        self._seconds_before = 0.0
         self._deadline: float | None = None
 
     def call(self, name: str, *arguments: Any) -> None:
@@ -169,9 +172,18 @@ class Run:
         return max(0, steps - 1) if self.fn == "fit" else steps
 
     def start_clock(self) -> None:
-        """Begin to count ``max_time``."""
+        """Begin to count ``max_time``, after the time that a state to resume from has counted."""
+        self._begun = time.monotonic()
         if self.limits.max_seconds is not None:
-            self._deadline = time.monotonic() + self.limits.max_seconds
+            self._deadline = self._begun + self.limits.max_seconds - self._seconds_before
+
+    @property
+    def seconds(self) -> float:
+        """How long training took so far, a run that this one continues included."""
+        if self._begun is None:
+            return self._seconds_before
+        ended = time.monotonic() if self._ended is None else self._ended
+        return ended - self._begun + self._seconds_before
 
     def reason_to_stop(self, *, epoch_ended: bool) -> str | None:
         """Return why the run ends at this safe point, or None where it goes on.
@@ -186,7 +198,8 @@ class Run:
             return f"max_steps={limits.steps} reached"
         if epoch_ended and limits.epochs is not None and progress.epoch >= limits.epochs:
             return f"max_epochs={limits.epochs} reached"
-        if self._deadline is not None and time.monotonic() >= self._deadline:
+        late = self._deadline is not None and time.monotonic() >= self._deadline
+        if late and self._may_stop_early():
             return f"max_time of {limits.max_seconds:g} seconds reached"
         if self.stop_request is not None and self._may_stop_early():
             return self.stop_request
@@ -203,6 +216,7 @@ class Run:
         metrics = self.logbook.published if failed else self.logbook.callback_metrics
         values = {name: float(value) for name, value in metrics.items()}
         self.failed = failed
+        self._ended = time.monotonic()
         self.result = RunResult(reason, self.progress, values)
         log.info("%s ended: %s", self.fn, reason)
 
@@ -225,6 +239,7 @@ class Run:
         state = {
             "format": FORMAT,
             "progress": self.progress.state_dict(),
+            "seconds": self.seconds,
             "backend": self.ports.backend.capture(),
             "schedules": [schedule.scheduler.state_dict() for schedule in self.schedules],
             "feed": self.sources.state_dict(),
@@ -236,11 +251,13 @@ class Run:
         self.call("on_save_checkpoint", state)
         return state
 
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from a captured state.
+    def restore_parts(self, state: Mapping[str, Any]) -> None:
+        """Give datamodule and callbacks their part of a captured state, and the hooks all of it.
+
+        Comes before the optimizers and the loaders are made, which may depend on it.
 
         Raises:
-            ValueError: the state is of another format, or the run's limits are reached already.
+            ValueError: the state is of another format, or was captured under other limits.
         """
         if state.get("format") != FORMAT:
             raise ValueError(
@@ -249,6 +266,18 @@ class Run:
             )
         self._check_alike(state)
         self.call("on_load_checkpoint", state)
+        self.sources.load_datamodule_state(state["datamodule"])
+        for callback in self.callbacks:
+            if callback.state_key in state["callbacks"]:
+                callback.load_state_dict(state["callbacks"][callback.state_key])
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from a captured state, of which :meth:`restore_parts` restored the rest.
+
+        Raises:
+            ValueError: the run's limits are reached already, or it has other schedules.
+        """
+        self._seconds_before = state["seconds"]
         self.progress.load_state_dict(state["progress"])
         if reason := self.reason_to_stop(epoch_ended=True):
             limit = reason.partition(" ")[0]
@@ -265,12 +294,8 @@ class Run:
             )
         for schedule, saved in zip(self.schedules, state["schedules"], strict=True):
             schedule.scheduler.load_state_dict(saved)
-        self.sources.load_datamodule_state(state["datamodule"])
         self.sources.load_state_dict(state["feed"])
         self.logbook.load_state_dict(state["logbook"])
-        for callback in self.callbacks:
-            if callback.state_key in state["callbacks"]:
-                callback.load_state_dict(state["callbacks"][callback.state_key])
 
     def _limits_that_shape(self, epoch: int) -> dict[str, Any]:
         return {"accumulate_grad_batches": self.limits.accumulation(epoch)}

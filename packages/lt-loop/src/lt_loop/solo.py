@@ -35,7 +35,7 @@ class DuckBackend:
         """Call ``optimizer.zero_grad()``."""
         optimizer.zero_grad()
 
-    def backward(self, loss: Any, *, sync: bool) -> None:
+    def backward(self, loss: Any, *, sync: bool, **options: Any) -> None:
         """Call ``loss.backward()``.
 
         Raises:
@@ -46,7 +46,7 @@ class DuckBackend:
                 f"The loss must have a method backward(). Received {type(loss).__name__}. Return a "
                 "tensor from training_step, or pass a Trainer(backend=...) for other numbers."
             )
-        loss.backward()
+        loss.backward(**options)
 
     def clip(
         self, optimizer: Any, value: float | None, algorithm: Literal["norm", "value"]

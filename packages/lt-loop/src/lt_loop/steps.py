@@ -163,6 +163,15 @@ def detached(value: Any) -> Any:
     return value.detach() if hasattr(value, "detach") else value
 
 
+def on_host(value: Any) -> Any:
+    """Return a prediction in the memory of the host, where there is room to keep all of them."""
+    if isinstance(value, dict):
+        return {key: on_host(part) for key, part in value.items()}
+    if isinstance(value, list | tuple) and type(value) in (list, tuple):
+        return type(value)(on_host(part) for part in value)
+    return value.cpu() if hasattr(value, "cpu") else value
+
+
 def as_outputs(output: Any) -> Any:
     """Return what ``on_train_batch_end`` receives: a dict with ``"loss"``, empty without one."""
     if output is None:

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lt_loop import arguments
+from lt_loop.asking import RunAsking
 from lt_loop.barebones import Silence
 from lt_loop.evaluate import Tables, evaluate, predictions
 from lt_loop.fit import fit
-from lt_loop.hooks import overridden
 from lt_loop.interrupt import stopping_at_safe_point
 from lt_loop.lifecycle import Lifecycle, unwrapped
 from lt_loop.limits import Duration
@@ -21,12 +21,12 @@ from lt_loop.profiling import Profiler, choose_profiler
 from lt_loop.progress import Progress
 from lt_loop.run import Function, Run, RunResult
 from lt_loop.sources import LoaderStage
-from lt_loop.view import RunView
+from lt_loop.steps import on_host
 
 log = logging.getLogger("lt_loop")
 
 
-class Trainer(RunView):
+class Trainer(RunAsking):
     """Runs a module: ``fit``, ``validate``, ``test``, ``predict``, and ``steps`` for your own loop.
 
     Names and meanings are Lightning's; docs/migrating-from-lightning.md lists what differs.
@@ -121,6 +121,7 @@ class Trainer(RunView):
         self.limits = arguments.limits_from(given)
         self.default_root_dir = str(default_root_dir or Path.cwd())
         self.enable_autolog_hparams = enable_autolog_hparams
+        self.fast_dev_run = fast_dev_run
         self._ports = arguments.choose_ports(
             backend=backend, world=world, feed=feed, store=store, words=words
         )
@@ -309,7 +310,7 @@ class Trainer(RunView):
                 kept: list[list[Any]] = [[] for _ in sources]
                 for index, output in predictions(run, sources):
                     if keep:
-                        kept[index].append(output)
+                        kept[index].append(on_host(output))
                 run.finish("every batch predicted")
             if not keep:
                 return None
@@ -336,116 +337,6 @@ class Trainer(RunView):
             return tables
 
         return self._launch(run, main)
-
-    def stop(self, reason: str) -> None:
-        """Ask the run to stop at the next safe point that ``min_epochs`` and ``min_steps`` allow.
-
-        Args:
-            reason: a sentence, which becomes the reason of the result.
-        """
-        if self._run is not None:
-            self._run.stop_request = reason
-
-    @property
-    def should_stop(self) -> bool:
-        """Whether somebody asked the run to stop. Setting it to True asks."""
-        return self._run is not None and self._run.stop_request is not None
-
-    @should_stop.setter
-    def should_stop(self, value: bool) -> None:
-        if value:
-            self.stop("trainer.should_stop was set")
-        elif self._run is not None:
-            self._run.stop_request = None
-
-    def capture(self) -> dict[str, Any]:
-        """Return everything that must survive, as of the run's last safe point.
-
-        Raises:
-            RuntimeError: there is no run, or it is between two safe points.
-        """
-        if self._run is None:
-            raise RuntimeError("A state belongs to a run. Received none: call fit or steps first.")
-        return self._run.capture()
-
-    def log(  # noqa: PLR0913 - the flags of Lightning's log
-        self,
-        name: str,
-        value: Any,
-        prog_bar: bool = False,
-        logger: bool | None = None,
-        on_step: bool | None = None,
-        on_epoch: bool | None = None,
-        reduce_fx: Any = "mean",
-        sync_dist: bool = False,
-        add_dataloader_idx: bool = True,
-        batch_size: int | None = None,
-        rank_zero_only: bool = False,
-    ) -> None:
-        """Log a value; between runs, do nothing. It never waits for the device.
-
-        Args:
-            name: what it is called; with both moments, ``name_step`` and ``name_epoch``.
-            value: a number, a scalar of the backend's, or a metric object with ``compute()`` and
-                ``reset()``.
-            prog_bar: whether the progress bar shows it.
-            logger: whether the loggers get it; None for yes.
-            on_step: whether steps show it; None for yes in training steps.
-            on_epoch: whether it is reduced over the epoch; None for yes elsewhere.
-            reduce_fx: how: mean, sum, min, max, or a function of a list of floats. A mean is
-                weighted by the batch size.
-            sync_dist: whether the epoch's value is reduced over ranks too.
-            add_dataloader_idx: whether several loaders get ``/dataloader_idx_<n>`` appended.
-            batch_size: samples the value stands for; None to look at the batch.
-            rank_zero_only: whether other ranks log nothing.
-
-        Raises:
-            TypeError: the name is no string or the value no number.
-            ValueError: the flags contradict each other or an earlier call.
-            RuntimeError: neither a batch nor an epoch is under way, as in ``setup``.
-        """
-        run = self._run
-        if run is None or not run.under_way or (rank_zero_only and self.global_rank != 0):
-            return
-        flags = (prog_bar, logger, on_step, on_epoch, reduce_fx, sync_dist, add_dataloader_idx)
-        book = self._silence if self.barebones else run.logbook
-        book.log(name, value, batch_size, flags)
-
-    def place(self, batch: Any) -> Any:
-        """Return a batch where the program computes, as the backend moves it."""
-        return self._backend.place(batch)
-
-    def backward(self, loss: Any) -> None:
-        """Let the backend add the gradients of a loss: what an override of ``backward`` calls."""
-        self._backend.backward(loss, sync=True)
-
-    def manual_backward(self, loss: Any) -> None:
-        """Add the gradients of a loss as an automatic step does, hooks included.
-
-        Raises:
-            RuntimeError: no run is under way.
-        """
-        if self._run is None or not self._run.under_way:
-            raise RuntimeError(
-                "Gradients belong to a run. Received a loss outside of one. Call loss.backward()."
-            )
-        self._run.call("on_before_backward", loss)
-        backward = overridden(self._run.program, "backward") or self.backward
-        backward(loss)
-        self._run.call("on_after_backward")
-
-    def clip_gradients(
-        self,
-        optimizer: Any,
-        gradient_clip_val: float | None = None,
-        gradient_clip_algorithm: Literal["norm", "value"] | None = None,
-    ) -> None:
-        """Clip gradients as this trainer's arguments say, or as the call does."""
-        ours = self.limits.gradient_clip_val
-        value = ours if gradient_clip_val is None else gradient_clip_val
-        algorithm = gradient_clip_algorithm or self.limits.gradient_clip_algorithm
-        if value:
-            self._backend.clip(optimizer, value, algorithm)
 
     def _plan(
         self,

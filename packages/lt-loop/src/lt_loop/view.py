@@ -42,6 +42,29 @@ class TrainerState:
         return self.status in ("finished", "interrupted")
 
 
+class OneLimit:
+    """One limit of a trainer, under its own name. It is settled when the trainer is made."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        """Learn the name."""
+        self._name = name
+
+    def __get__(self, trainer: "RunView | None", owner: type) -> Any:
+        """Return the limit; of the class, this object."""
+        return self if trainer is None else getattr(trainer.limits, self._name)
+
+    def __set__(self, trainer: "RunView", value: Any) -> None:
+        """Refuse.
+
+        Raises:
+            AttributeError: always.
+        """
+        raise AttributeError(
+            f"The limits of a trainer are settled when it is made. Received {self._name}={value!r} "
+            f"afterwards. Make another: Trainer({self._name}={value!r}, ...)."
+        )
+
+
 class RunView:
     """The readable side of a Trainer: the run under way, or the last one.
 
@@ -80,29 +103,29 @@ class RunView:
         return self.progress.steps
 
     @property
-    def max_epochs(self) -> int | None:
-        """The number of epochs that ends a fit, or None where another limit does."""
-        return self.limits.epochs
+    def max_epochs(self) -> int:
+        """The number of epochs that ends a fit, -1 where another limit does."""
+        return -1 if self.limits.epochs is None else self.limits.epochs
 
     @property
-    def min_epochs(self) -> int | None:
+    def min_epochs(self) -> int:
         """The number of epochs before which nobody may stop a fit."""
-        return self.limits.min_epochs
+        return self.limits.min_epochs or 0
 
-    @property
-    def max_steps(self) -> int:
-        """The number of optimizer steps that ends a fit, -1 for no limit."""
-        return self.limits.max_steps
-
-    @property
-    def min_steps(self) -> int | None:
-        """The number of optimizer steps before which nobody may stop a fit."""
-        return self.limits.min_steps
-
-    @property
-    def log_every_n_steps(self) -> int:
-        """Optimizer steps between two points of a logged value."""
-        return self.limits.log_every_n_steps
+    max_steps = OneLimit()
+    min_steps = OneLimit()
+    limit_train_batches = OneLimit()
+    limit_val_batches = OneLimit()
+    limit_test_batches = OneLimit()
+    limit_predict_batches = OneLimit()
+    overfit_batches = OneLimit()
+    val_check_interval = OneLimit()
+    check_val_every_n_epoch = OneLimit()
+    reload_dataloaders_every_n_epochs = OneLimit()
+    num_sanity_val_steps = OneLimit()
+    log_every_n_steps = OneLimit()
+    gradient_clip_val = OneLimit()
+    gradient_clip_algorithm = OneLimit()
 
     @property
     def accumulate_grad_batches(self) -> int:
@@ -118,6 +141,11 @@ class RunView:
     def model(self) -> Any:
         """The program of the run, or None before the first."""
         return self.lightning_module
+
+    @property
+    def fitting(self) -> Any:
+        """The program that is being fitted now, or None."""
+        return self.lightning_module if self.under_way and self.state.fn == "fit" else None
 
     @property
     def datamodule(self) -> Any:
@@ -214,7 +242,7 @@ class RunView:
         run = self._run
         if run is None or not (run.under_way or run.result):
             return TrainerState()
-        if run.result is None:
+        if run.under_way:
             return TrainerState(fn=run.fn, stage=run.stage, status="running")
         return TrainerState(fn=run.fn, status="interrupted" if run.failed else "finished")
 
@@ -249,7 +277,7 @@ class RunView:
         return self._stage() in ("validate", "test", "sanity_check")
 
     def _stage(self) -> str | None:
-        return self._run.stage if self._run and self._run.result is None else None
+        return self._run.stage if self._run and self._run.under_way else None
 
     @property
     def train_dataloader(self) -> Any:
@@ -309,8 +337,8 @@ class RunView:
 
     @property
     def num_training_batches(self) -> float:
-        """Batches of a training epoch; inf where the loader has no length."""
-        return next(iter(self._batches("train")), 0)
+        """Batches of a training epoch; inf where that is not known, or not yet."""
+        return next(iter(self._batches("train")), float("inf"))
 
     @property
     def num_val_batches(self) -> list[float]:

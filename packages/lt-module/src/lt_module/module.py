@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -224,9 +224,14 @@ class LTModule(StepHooks, nn.Module):
         found = [config.scheduler for config in configs]
         return (found[0] if len(found) == 1 else found) if found else None
 
-    def manual_backward(self, loss: Tensor) -> None:
-        """Add the gradients of a loss, in manual optimization, with the hooks around it."""
-        self._running_trainer("manual_backward").manual_backward(loss)
+    def manual_backward(self, loss: Tensor, **options: Any) -> None:
+        """Add the gradients of a loss, in manual optimization, with the hooks around it.
+
+        Args:
+            loss: a scalar.
+            **options: those of ``Tensor.backward``, as ``retain_graph``.
+        """
+        self._running_trainer("manual_backward").manual_backward(loss, **options)
 
     def toggle_optimizer(self, optimizer: Any) -> None:
         """Let only this optimizer's parameters require gradients, until :meth:`untoggle_optimizer`.
@@ -260,15 +265,13 @@ class LTModule(StepHooks, nn.Module):
         finally:
             self.untoggle_optimizer(optimizer)
 
-    def freeze(self) -> None:
-        """Let no parameter require a gradient, and evaluate."""
-        self.requires_grad_(False)
-        self.eval()
+    def freeze(self) -> Self:
+        """Let no parameter require a gradient, and evaluate; return the module."""
+        return self.requires_grad_(False).eval()
 
-    def unfreeze(self) -> None:
-        """Let every parameter require a gradient, and train."""
-        self.requires_grad_(True)
-        self.train()
+    def unfreeze(self) -> Self:
+        """Let every parameter require a gradient, and train; return the module."""
+        return self.requires_grad_(True).train()
 
 
 def _held(name: str, value: Tensor) -> Any:

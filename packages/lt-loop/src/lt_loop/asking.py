@@ -1,0 +1,138 @@
+"""What callbacks and modules may ask of a run, under Lightning's names."""
+
+from typing import Any, Literal
+
+from lt_loop.barebones import Silence
+from lt_loop.hooks import overridden
+from lt_loop.view import RunView
+
+
+class RunAsking(RunView):
+    """The side of a Trainer that is asked: to stop, to log, to compute gradients, for its state.
+
+    Abstract: :class:`lt_loop.trainer.Trainer` is the one that runs.
+    """
+
+    barebones: bool
+    _silence: Silence
+
+    def stop(self, reason: str) -> None:
+        """Ask the run to stop at the next safe point that ``min_epochs`` and ``min_steps`` allow.
+
+        Args:
+            reason: a sentence, which becomes the reason of the result.
+        """
+        if self._run is not None:
+            self._run.stop_request = reason
+
+    @property
+    def should_stop(self) -> bool:
+        """Whether somebody asked the run to stop. Setting it to True asks."""
+        return self._run is not None and self._run.stop_request is not None
+
+    @should_stop.setter
+    def should_stop(self, value: bool) -> None:
+        if value:
+            self.stop("trainer.should_stop was set")
+        elif self._run is not None:
+            self._run.stop_request = None
+
+    def capture(self) -> dict[str, Any]:
+        """Return everything that must survive, as of the run's last safe point.
+
+        Raises:
+            RuntimeError: there is no run, or it is between two safe points.
+        """
+        if self._run is None:
+            raise RuntimeError("A state belongs to a run. Received none: call fit or steps first.")
+        return self._run.capture()
+
+    def log(  # noqa: PLR0913 - the flags of Lightning's log
+        self,
+        name: str,
+        value: Any,
+        prog_bar: bool = False,
+        logger: bool | None = None,
+        on_step: bool | None = None,
+        on_epoch: bool | None = None,
+        reduce_fx: Any = "mean",
+        sync_dist: bool = False,
+        add_dataloader_idx: bool = True,
+        batch_size: int | None = None,
+        rank_zero_only: bool = False,
+    ) -> None:
+        """Log a value; between runs, do nothing. It never waits for the device.
+
+        Args:
+            name: what it is called; with both moments, ``name_step`` and ``name_epoch``.
+            value: a number, a scalar of the backend's, or a metric object with ``compute()`` and
+                ``reset()``.
+            prog_bar: whether the progress bar shows it.
+            logger: whether the loggers get it; None for yes.
+            on_step: whether steps show it; None for yes in training steps.
+            on_epoch: whether it is reduced over the epoch; None for yes elsewhere.
+            reduce_fx: how: mean, sum, min, max, or a function of a list of floats. A mean is
+                weighted by the batch size.
+            sync_dist: whether the epoch's value is reduced over ranks too.
+            add_dataloader_idx: whether several loaders get ``/dataloader_idx_<n>`` appended.
+            batch_size: samples the value stands for; None to look at the batch.
+            rank_zero_only: whether other ranks log nothing.
+
+        Raises:
+            TypeError: the name is no string or the value no number.
+            ValueError: the flags contradict each other or an earlier call.
+            RuntimeError: neither a batch nor an epoch is under way, as in ``setup``.
+        """
+        run = self._run
+        if run is None or not run.under_way or (rank_zero_only and self.global_rank != 0):
+            return
+        flags = (prog_bar, logger, on_step, on_epoch, reduce_fx, sync_dist, add_dataloader_idx)
+        book = self._silence if self.barebones else run.logbook
+        book.log(name, value, batch_size, flags)
+
+    def place(self, batch: Any) -> Any:
+        """Return a batch where the program computes, as the backend moves it."""
+        return self._backend.place(batch)
+
+    def backward(self, loss: Any, **options: Any) -> None:
+        """Let the backend add the gradients of a loss: what an override of ``backward`` calls.
+
+        Args:
+            loss: a scalar.
+            **options: what else its ``backward`` takes, as ``retain_graph``.
+        """
+        backend: Any = self._backend  # whose port names no options
+        backend.backward(loss, sync=True, **options)
+
+    def manual_backward(self, loss: Any, **options: Any) -> None:
+        """Add the gradients of a loss as an automatic step does, hooks included.
+
+        Raises:
+            RuntimeError: no run is under way, or one that does it itself.
+        """
+        if self._run is None or not self._run.under_way:
+            raise RuntimeError(
+                "Gradients belong to a run. Received a loss outside of one. Call loss.backward()."
+            )
+        if self._run.automatic and self._run.fn == "fit":
+            raise RuntimeError(
+                "In automatic optimization the loop computes the gradients. Received a call of "
+                "manual_backward. Return the loss, or set automatic_optimization=False."
+            )
+        self._run.call("on_before_backward", loss)
+        backward = overridden(self._run.program, "backward") or self.backward
+        backward(loss, **options)
+        self._run.call("on_after_backward")
+
+    def clip_gradients(
+        self,
+        optimizer: Any,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: Literal["norm", "value"] | None = None,
+    ) -> None:
+        """Clip gradients as this trainer's arguments say, or as the call does."""
+        ours = self.limits.gradient_clip_val
+        value = ours if gradient_clip_val is None else gradient_clip_val
+        algorithm = gradient_clip_algorithm or self.limits.gradient_clip_algorithm
+        if value:
+            self._backend.clip(optimizer, value, algorithm)
