@@ -170,3 +170,21 @@ def test_validating_and_logging_change_no_bit() -> None:
 
     for name, weight in expected.state_dict().items():
         assert torch.equal(module.net.state_dict()[name], weight), name
+
+
+def test_evaluating_a_state_draws_nothing_from_the_random_generators() -> None:
+    case = CASES["plain SGD"]
+    batches = list(loader(case))
+    trainer = quiet(max_epochs=1)
+    trainer.fit(Module(case), batches)
+    state, fresh = trainer.capture(), Module(case)
+    fresh.predict_step = lambda batch, batch_idx: fresh.net(batch[0])
+
+    torch.manual_seed(3)
+    quiet().predict(fresh, batches, ckpt_path=state)
+    drawn = torch.rand(3)
+
+    torch.manual_seed(3)
+    assert torch.equal(drawn, torch.rand(3))
+    for name, weight in state["backend"]["program"].items():
+        assert torch.equal(fresh.state_dict()[name], weight), name

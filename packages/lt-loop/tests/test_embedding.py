@@ -258,7 +258,9 @@ def test_a_trainer_runs_one_thing_at_a_time(call: str) -> None:
     model, trainer = Line(), make_trainer(max_epochs=1)
 
     for _ in trainer.steps(model, DATA):
-        with pytest.raises(RuntimeError, match=r"one run at a time.*Use a second Trainer"):
+        with pytest.raises(
+            RuntimeError, match=r"one run at a time.*close it.*or use a second Trainer"
+        ):
             getattr(trainer, call)(model, DATA)
 
     assert model.weight.value == by_hand(DATA)

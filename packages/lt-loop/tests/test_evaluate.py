@@ -1,6 +1,7 @@
 """Validation, test and prediction: their order is in test_lifecycle.py, what they log here."""
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import pytest
 from toys import Calling, Line, LogKeeper, Stream, batches, by_hand, make_trainer
@@ -429,3 +430,25 @@ def test_several_loaders_bring_their_outputs_in_a_list_each() -> None:
     make_trainer().test(Two(), [Stream(DATA[:2]), Stream(DATA[:1])])
 
     assert kept == [[[(0, 0), (0, 1)], [(1, 0)]]]
+
+
+def test_predictions_are_kept_in_the_memory_of_the_host() -> None:
+    class OnDevice:
+        def cpu(self) -> str:
+            return "here"
+
+    class Pair(NamedTuple):
+        first: Any
+        second: Any
+
+    @dataclass(frozen=True)
+    class Record:
+        value: Any
+
+    class Predicting(Line):
+        def predict_step(self, batch: Any, batch_idx: int) -> Any:
+            return {"a": [OnDevice()], "b": (Pair(OnDevice(), 1), Record(OnDevice()))}
+
+    (kept,) = make_trainer().predict(Predicting(), DATA[:1])
+
+    assert kept == {"a": ["here"], "b": (Pair("here", 1), Record("here"))}

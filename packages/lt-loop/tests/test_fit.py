@@ -541,7 +541,7 @@ def test_the_clock_is_read_in_steps_for_those_who_ask_by_it_alone(clock: Clock) 
 
     clock.reads = 0
     validated_at(DATA, clock.passing, val_check_interval="01:00:00:00", max_epochs=1)
-    assert clock.reads == 2 + 1 + len(DATA)
+    assert clock.reads == 2 + len(DATA)
 
 
 def test_limit_val_batches_limits_each_loader() -> None:

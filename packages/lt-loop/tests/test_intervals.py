@@ -1,6 +1,7 @@
 """When validation is due within an epoch."""
 
 import time
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,13 +17,22 @@ def source(batches: int | None) -> Source:
     return Source(CountedIterable(range(9)), "train", batches, range(9))
 
 
+class Running:
+    """As much of a run as an interval looks at."""
+
+    def __init__(self, world: Any = None, progress: Any = None, **limits: Any) -> None:
+        self.limits, self.progress = Limits(**limits), progress or Progress()
+        self.ports = SimpleNamespace(world=world or OneProcess())
+        self.validates_at: float | None = None
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic()
+
+
 def interval(batches: int | None = 10, *, progress: Any = None, **limits: Any) -> Any:
-    return validation_interval(
-        Limits(**limits),
-        source(batches),
-        progress=progress or Progress(),
-        world=OneProcess(),
-    )
+    run: Any = Running(progress=progress, **limits)
+    return validation_interval(run, source(batches))
 
 
 class Clock:
@@ -135,9 +145,20 @@ def test_ranks_go_by_the_first_ones_clock(clock: Clock) -> None:
             return self.first
 
     world = Second()
-    each = TimeInterval(60, world)
+    run: Any = Running(world)
+    each = TimeInterval(60, run)
 
     clock.now += 100
     assert each.over() is False
     world.first = True
     assert each.over() is True
+
+
+def test_a_time_goes_on_where_an_earlier_run_or_loader_left_it(clock: Clock) -> None:
+    run: Any = Running()
+    TimeInterval(60, run)
+    clock.now += 50
+    each = TimeInterval(60, run)
+
+    clock.now += 10
+    assert each.over()

@@ -686,3 +686,47 @@ def test_hyperparameters_of_one_name_and_two_values_are_refused() -> None:
     message = r"share the names.*Received n=2 and n=3\. Rename one, or pass save_hyperparameters"
     with pytest.raises(ValueError, match=message):
         described({"n": 2}, {"n": 3})
+
+
+def test_a_hook_of_a_datamodule_with_other_arguments_is_refused_before_anything_happens() -> None:
+    class Data:
+        def train_dataloader(self) -> Any:
+            raise AssertionError
+
+        def on_exception(self) -> None: ...
+
+    with pytest.raises(
+        TypeError, match=r"^on_exception is called with \(exception\)\. Received Data"
+    ):
+        make_trainer().fit(Line(), datamodule=Data())
+
+
+def test_a_number_that_can_not_be_read_keeps_nobody_from_the_teardown() -> None:
+    class Unreadable:
+        def __float__(self) -> float:
+            raise ArithmeticError("the device is lost")
+
+    class Logging(Line):
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            self.trainer.log("x", Unreadable())
+            return self.loss(batch)
+
+    ended = Calling("teardown", lambda trainer: None)
+    trainer = make_trainer(max_epochs=1, callbacks=ended)
+    steps = trainer.steps(Logging(), batches(3))
+    next(steps)
+    with pytest.raises(ArithmeticError, match="the device is lost"):
+        steps.close()
+
+    assert (ended.calls, trainer.under_way) == (1, False)
+
+
+def test_a_step_that_can_not_be_called_is_refused_before_anything_happens() -> None:
+    class Odd(Line):
+        def setup(self, stage: str) -> None:
+            raise AssertionError
+
+        def validation_step(self) -> None: ...
+
+    with pytest.raises(TypeError, match=r"^validation_step is called with \(batch, batch_idx"):
+        make_trainer(num_sanity_val_steps=0).fit(Odd(), DATA, DATA)

@@ -271,15 +271,6 @@ def test_a_new_epoch_begins_with_nothing() -> None:
     assert book.logbook.callback_metrics["once"] == 1.0
 
 
-def test_numbers_that_are_ready_go_to_the_loggers_as_they_are() -> None:
-    book = Book()
-    book.logbook.send({"lr": 0.1}, epoch=2, step=3)
-
-    assert book.lines == [(3, {"lr": 0.1, "epoch": 2})]
-    assert book.logbook.logged_metrics == {"lr": 0.1}
-    assert book.logbook.callback_metrics == {}
-
-
 def test_a_trial_leaves_the_tables_as_they_were_also_after_an_exception() -> None:
     book = Book()
     book.log("x", 1.0, prog_bar=True)

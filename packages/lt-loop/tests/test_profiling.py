@@ -128,7 +128,7 @@ def test_without_a_profiler_the_batch_is_not_wrapped(monkeypatch: pytest.MonkeyP
     run = planned(make_trainer(), Line())
     run.use_optimizers([run.program.configure_optimizers()], [])
     step = object()
-    monkeypatch.setattr("lt_loop.fit.automatic_step", lambda run, window: step)
+    monkeypatch.setattr("lt_loop.fit.automatic_step", lambda run: step)
 
     assert Training(run, run.open("train")[0]).step is step
 

@@ -255,7 +255,9 @@ def test_after_an_exception_in_a_step_there_is_no_state() -> None:
 
 
 def test_without_a_run_there_is_no_state() -> None:
-    with pytest.raises(RuntimeError, match="Received none: call fit or steps first"):
+    with pytest.raises(
+        RuntimeError, match=r"A state belongs to a fit\. Received the last run: none\."
+    ):
         make_trainer().capture()
 
 
@@ -290,9 +292,14 @@ def test_a_state_of_another_format_is_refused(state: Any) -> None:
 
 
 @pytest.mark.parametrize("call", ["validate", "test", "predict"])
-def test_a_state_is_not_ignored_where_it_can_not_be_used(state: Any, call: str) -> None:
-    with pytest.raises(ValueError, match=rf"{call}.*ckpt_path"):
-        getattr(make_trainer(), call)(Line(), DATA, ckpt_path=state)
+def test_a_program_can_be_evaluated_as_it_was_in_a_state(state: Any, call: str) -> None:
+    trained, fresh, trainer = Line(), Line(), make_trainer()
+    trained.load_state_dict(state["backend"]["program"])
+    expected = getattr(make_trainer(), call)(trained, DATA)
+
+    assert getattr(trainer, call)(fresh, DATA, ckpt_path=state) == expected
+    assert fresh.weight.value == trained.weight.value
+    assert trainer.progress == Progress(**state["progress"])
 
 
 def test_a_name_is_looked_up_in_the_store(state: Any) -> None:

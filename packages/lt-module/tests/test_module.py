@@ -242,3 +242,11 @@ def test_a_frozen_module_requires_no_gradient_and_evaluates() -> None:
     net.unfreeze()
     assert net.norm.training
     assert all(parameter.requires_grad for parameter in net.parameters())
+
+
+def test_modules_within_containers_have_the_trainer_too(trainer: Any) -> None:
+    outer, inner = Net(), Net()
+    outer.parts = nn.ModuleList([nn.Sequential(inner)])
+    outer.trainer = trainer
+
+    assert inner.trainer is trainer

@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 from lt_loop.barebones import Silence
 from lt_loop.hooks import overridden
+from lt_loop.state import capture
 from lt_loop.view import RunView
 
 
@@ -43,9 +44,13 @@ class RunAsking(RunView):
         Raises:
             RuntimeError: there is no run, or it is between two safe points.
         """
-        if self._run is None:
-            raise RuntimeError("A state belongs to a run. Received none: call fit or steps first.")
-        return self._run.capture()
+        if self._run is None or self._run.fn != "fit":
+            what = "none" if self._run is None else f"one of {self._run.fn}"
+            raise RuntimeError(
+                f"A state belongs to a fit. Received the last run: {what}. Capture it between a "
+                "fit and the next run, or in the loop over trainer.steps(...)."
+            )
+        return capture(self._run)
 
     def log(  # noqa: PLR0913 - the flags of Lightning's log
         self,
@@ -119,6 +124,7 @@ class RunAsking(RunView):
                 "In automatic optimization the loop computes the gradients. Received a call of "
                 "manual_backward. Return the loss, or set automatic_optimization=False."
             )
+        self._run.window.pending = True
         self._run.call("on_before_backward", loss)
         backward = overridden(self._run.program, "backward") or self.backward
         backward(loss, **options)

@@ -9,33 +9,23 @@ from typing import Any
 
 from lt_loop.hooks import HOOKS, check_arguments, overridden
 from lt_loop.optimizers import wants_closure
-from lt_loop.run import Run
+from lt_loop.run import Run, Window
 from lt_loop.stepping import SteppedOptimizer
 from lt_loop.steps import TrainStep, bind_step, loss_of
 
 
-class Window:
-    """The accumulation window under way."""
-
-    __slots__ = ("pending",)
-
-    def __init__(self) -> None:
-        """Start without a gradient in it."""
-        self.pending = False
-
-
-def automatic_step(run: Run, window: Window) -> TrainStep:
+def automatic_step(run: Run) -> TrainStep:
     """Return the training step of a run with one optimizer.
 
     Args:
-        run: the run.
-        window: where the step notes whether a gradient is pending.
+        run: the run, on whose window it notes whether a gradient is pending.
 
     Raises:
         TypeError: an override takes other arguments than its hook hands out.
         ValueError: the optimizer evaluates the loss itself, which accumulation can't follow.
     """
     (optimizer,) = run.optimizers
+    window = run.window
     differentiate = _differentiate(run, optimizer, window)
     prepare = _prepare_step(run, optimizer, window)
     own = _own(run, "optimizer_step")

@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Generator
 from typing import Any
 
-from lt_loop.automatic import Window, automatic_step
+from lt_loop.automatic import automatic_step
 from lt_loop.batches import windows
 from lt_loop.evaluate import evaluate, sanity_check
 from lt_loop.intervals import validation_interval
@@ -21,6 +21,7 @@ from lt_loop.progress import Progress
 from lt_loop.run import Run
 from lt_loop.schedules import step_schedules
 from lt_loop.sources import Source
+from lt_loop.state import keep, restore
 from lt_loop.steps import as_outputs, bind_place
 
 Steps = Generator[Progress, None, str | None]
@@ -37,7 +38,7 @@ def fit(run: Run) -> Generator[Progress, None, None]:
         return
     training = Training(run, sources[0])
     if run.resume is not None:
-        run.restore(run.resume)
+        restore(run, run.resume)
     run.start_clock()
     run.at_safe_point = True
     reason = run.reason_to_stop(epoch_ended=True)
@@ -62,8 +63,8 @@ class Training:
             ValueError: the loader can't serve the run's limits.
         """
         self.run = run
-        self.window = Window()
-        step = automatic_step(run, self.window) if run.automatic else manual_step(run)
+        self.window = run.window
+        step = automatic_step(run) if run.automatic else manual_step(run)
         self.step = run.profiling.timed(step, TRAINING_BATCH)
         self.place = bind_place(run)
         self.starts = run.hooks["on_train_batch_start"]
@@ -91,9 +92,7 @@ class Training:
         """Take a loader, for the first epoch or for those that follow."""
         run = self.run
         self.source = source
-        self.interval = validation_interval(
-            run.limits, source, progress=run.progress, world=run.ports.world
-        )
+        self.interval = validation_interval(run, source)
         _check_readable(run, source)
 
     def epoch(self) -> Steps:
@@ -111,7 +110,11 @@ class Training:
         if reason is None:
             self._check_trained(before)
         unyielded = reason is None and progress.batch == self.source.batches
-        self._end_epoch(reason)
+        if reason is None:
+            self._end_epoch(None)
+        else:
+            keep(run)
+            run.ports.backend.wrap_step(self._end_epoch, "sanity_check")(reason)
         run.at_safe_point = True
         if unyielded:
             yield progress
@@ -137,6 +140,7 @@ class Training:
             self._count(stepped)
             if listening:
                 self._tell(output, batch, batch_idx)
+            output = None  # with it goes what hangs on it, before the next forward
             if stepped and progress.steps % log_every == 0:
                 run.logbook.end_step(page, epoch=progress.epoch, step=run.step_index)
             if progress.batch == last:
@@ -145,7 +149,7 @@ class Training:
                 self._validate()
             if self.step_plateaus:
                 self._step_plateaus()
-            if closes:
+            if closes and not self.window.pending:
                 run.at_safe_point = True
                 yield progress
                 if reason := run.reason_to_stop(epoch_ended=False):

@@ -1,11 +1,10 @@
 """Intervals: when validation is due within an epoch, by batches or by the clock."""
 
-import time
 from typing import Protocol, final
 
 from lt_loop.limits import Limits
-from lt_loop.ports import World
 from lt_loop.progress import Progress
+from lt_loop.run import Run
 from lt_loop.sources import Source
 
 
@@ -40,41 +39,42 @@ class BatchInterval:
 class TimeInterval:
     """Ends so many seconds after the last validation, or after the start."""
 
-    def __init__(self, seconds: float, world: World) -> None:
-        """Begin to measure the time."""
-        self._seconds, self._world = seconds, world
-        self.restart()
+    def __init__(self, seconds: float, run: Run) -> None:
+        """Begin to measure the time of a run's training, unless that began in an earlier one."""
+        self._seconds, self._run, self._world = seconds, run, run.ports.world
+        if run.validates_at is None:
+            self.restart()
 
     def over(self) -> bool:
         """Return whether the time has passed. Where there are several ranks, by rank 0's clock."""
-        over = time.monotonic() >= self._end
+        assert self._run.validates_at is not None
+        over = self._run.seconds >= self._run.validates_at
         return over if self._world.world_size == 1 else self._world.broadcast(over)
 
     def restart(self) -> None:
         """Measure from now."""
-        self._end = time.monotonic() + self._seconds
+        self._run.validates_at = self._run.seconds + self._seconds
 
 
-def validation_interval(
-    limits: Limits, source: Source, *, progress: Progress, world: World
-) -> Interval | None:
+def validation_interval(run: Run, source: Source) -> Interval | None:
     """Return the interval of a run's validations, None where they are at the end of epochs.
 
     Args:
-        limits: those of the run.
+        run: whose limits, progress and clock.
         source: the training loader.
-        progress: the run's, which is counted on.
-        world: the processes that must agree.
 
     Raises:
         ValueError: the interval and the loader's length don't go together.
     """
+    limits = run.limits
     if limits.val_check_seconds is not None:
-        return TimeInterval(limits.val_check_seconds, world)
+        return TimeInterval(limits.val_check_seconds, run)
     batches = _batches(limits, source)
     if batches is None:
         return None
-    return BatchInterval(batches, progress, across_epochs=limits.check_val_every_n_epoch is None)
+    return BatchInterval(
+        batches, run.progress, across_epochs=limits.check_val_every_n_epoch is None
+    )
 
 
 def _batches(limits: Limits, source: Source) -> int | None:

@@ -2,7 +2,7 @@
 
 import functools
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import Any
 
@@ -11,6 +11,7 @@ from lt_loop.callback import Callback
 from lt_loop.hooks import HOOKS, check_arguments, overridden
 from lt_loop.optimizers import check_monitors, read_optimizers
 from lt_loop.run import Run
+from lt_loop.state import restore_parts, restore_program
 
 log = logging.getLogger("lt_loop")
 
@@ -74,7 +75,7 @@ class Lifecycle:
             self._entered.append(teardown)
         run.call("configure_model")
         if run.resume is not None:
-            run.restore_parts(run.resume)
+            restore_parts(run, run.resume)
         if run.fn == "fit":
             where = f"{type(run.program).__name__}.configure_optimizers"
             returned = _hook(run, run.program, "configure_optimizers")()
@@ -86,6 +87,8 @@ class Lifecycle:
             run.call("on_fit_start")
         else:
             run.ports.backend.setup(run.program, [])
+            if run.resume is not None:
+                restore_program(run, run.resume)
         if run.trainer.enable_autolog_hparams and world.rank == 0:
             _log_hyperparams(run)
 
@@ -101,35 +104,48 @@ class Lifecycle:
                 )
 
     def _leave(self, error: BaseException | None) -> None:
-        run, failed = self._run, error
-        run.logbook.page = None
-        if isinstance(error, GeneratorExit):
-            run.finish("left by the caller")
-            failed = None
-        first_failure: BaseException | None = None
-        teardowns = self._entered[::-1]
+        run = self._run
+        run.logbook.page = run.logbook.training.batch = None
+        left = isinstance(error, GeneratorExit)
+        failed = None if left else error
+        ends = self._entered[::-1]
         self._entered = []
         if failed is not None:
             cause = unwrapped(failed)
-            run.finish(f"{type(cause).__name__}: {cause}".removesuffix(": "), failed=True)
-            datamodule = run.sources.datamodule
-            listening = [*run.hooks["on_exception"], _hook(run, datamodule, "on_exception")]
-            teardowns[:0] = [functools.partial(hook, cause) for hook in listening]
-        for teardown in teardowns:
-            try:
-                teardown()
-            except BaseException as trouble:  # not even Ctrl-C keeps the others from theirs
-                if failed is not None:
-                    failed.add_note(f"Then a teardown failed too: {trouble!r}")
-                    log.exception("a teardown failed after %r", failed)
-                elif first_failure is None:
-                    first_failure = trouble
-                else:
-                    first_failure.add_note(f"Another teardown failed too: {trouble!r}")
-        run.under_way = False
-        give_back([pair for pair in self._attached if getattr(pair[1], "under_way", False)])
-        if first_failure is not None:
-            raise first_failure
+            ends[:0] = [
+                functools.partial(run.finish, _sentence(cause), failed=True),
+                *(functools.partial(hook, cause) for hook in run.hooks["on_exception"]),
+                functools.partial(_hook(run, run.sources.datamodule, "on_exception"), cause),
+            ]
+        elif left:
+            ends.insert(0, functools.partial(run.finish, "left by the caller"))
+        try:
+            _all_of_them(ends, failed)
+        finally:
+            run.under_way = False
+            give_back([pair for pair in self._attached if getattr(pair[1], "under_way", False)])
+
+
+def _all_of_them(ends: Iterable[Teardown], failed: BaseException | None) -> None:
+    """Call everything that ends a run, each also where another one fails."""
+    first_failure: BaseException | None = None
+    for end in ends:
+        try:
+            end()
+        except BaseException as trouble:  # not even Ctrl-C keeps the others from theirs
+            if failed is not None:
+                failed.add_note(f"Then a teardown failed too: {trouble!r}")
+                log.exception("a teardown failed after %r", failed)
+            elif first_failure is None:
+                first_failure = trouble
+            else:
+                first_failure.add_note(f"Another teardown failed too: {trouble!r}")
+    if first_failure is not None:
+        raise first_failure
+
+
+def _sentence(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}".removesuffix(": ")
 
 
 def unwrapped(error: BaseException) -> BaseException:

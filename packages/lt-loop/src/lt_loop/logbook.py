@@ -231,11 +231,6 @@ class Logbook:
             for on_log in self._on_log:
                 on_log({**metrics, "epoch": epoch}, step)
 
-    def send(self, metrics: Mapping[str, float], *, epoch: int, step: int) -> None:
-        """Hand ready numbers to the loggers."""
-        self._logged.update({name: Scalar(value) for name, value in metrics.items()})
-        self._send(dict(metrics), epoch, step)
-
     def _catch_up(self, page: Page) -> None:
         """Write the newest value of each name logged in steps into the tables."""
         entries = [
@@ -274,6 +269,7 @@ class Logbook:
             name: entry.state_dict(self._backend)
             for name, entry in self.training.entries.items()
             if isinstance(entry, ScalarEntry) and entry.flags.on_epoch
+            if name[0] != "epoch"  # the hook that logs it is called again
         }
         return {
             "epoch_sums": [

@@ -10,7 +10,7 @@ def manual_step(run: Run) -> TrainStep:
     """Return the training step of a program with ``automatic_optimization=False``.
 
     The program steps what ``self.optimizers()`` returns. A batch in which any of them stepped
-    counts as one step.
+    counts as one step. Gradients of ``manual_backward`` are pending until then.
 
     Raises:
         ValueError: the limits ask for what only the program itself can do.
@@ -34,6 +34,7 @@ def manual_step(run: Run) -> TrainStep:
         output = training_step(batch, batch_idx)
         taken = [optimizer.taken() for optimizer in optimizers]
         if any(taken):
+            run.window.pending = False
             return output, True
         return output, False if False in taken else None
 

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from lt_loop.attachment import attach, give_back
 from lt_loop.callback import Callback
-from lt_loop.hooks import check_spelling, overridden
+from lt_loop.hooks import HOOKS, STEPS, check_arguments, check_spelling, overridden
 from lt_loop.preview import Preview, preview
 from lt_loop.run import Function, Ports, Run
 from lt_loop.sources import WORDS, LoaderStage, Sources
 from lt_loop.spelling import closest
+from lt_loop.steps import check_step
 
 if TYPE_CHECKING:
     from lt_loop.trainer import Trainer
@@ -47,7 +48,7 @@ def plan_run(  # noqa: PLR0913 - what a call of fit, validate, test or predict s
         loaders: those of the call, by stage; a datamodule may stand in place of the first.
         datamodule: where loaders come from instead.
         ports: those of the trainer.
-        resume: a state, or the name of one, to go on from.
+        resume: a state, or the name of one: to go on from, or to evaluate.
 
     Raises:
         RuntimeError: the last run is still under way.
@@ -55,11 +56,6 @@ def plan_run(  # noqa: PLR0913 - what a call of fit, validate, test or predict s
         ValueError: two things contradict each other, or a loader is missing.
     """
     check_free(last, fn)
-    if resume is not None and fn != "fit":
-        raise ValueError(
-            f"In this version {fn} does not start from a state. Received ckpt_path={resume!r}. "
-            "Load the weights into the module and leave it out."
-        )
     model, datamodule, loaders = participants(
         fn, last=last, model=model, loaders=loaders, datamodule=datamodule
     )
@@ -80,6 +76,9 @@ def plan_run(  # noqa: PLR0913 - what a call of fit, validate, test or predict s
         limits=trainer.limits,
         ports=ports,
     )
+    for phase in ("train", "validate") if fn == "fit" else (fn,):
+        if overridden(model, STEPS[phase]):
+            check_step(model, STEPS[phase])
     run.resume = ports.store.load(str(resume)) if isinstance(resume, str | Path) else resume
     if fn != "fit" and last is not None and last.program is model:
         run.progress = dataclasses.replace(last.progress)  # that of the weights it has
@@ -147,7 +146,8 @@ def check_free(last: Run | None, fn: Function) -> None:
     if last is not None and last.under_way:
         raise RuntimeError(
             f"A trainer does one run at a time. Received a call of {fn} while {last.fn} is under "
-            "way. Use a second Trainer, or wait for the end of the run."
+            "way. Wait for its end, close it (what steps() returned has close()), or use a second "
+            "Trainer."
         )
 
 
@@ -199,6 +199,9 @@ def check_datamodule(datamodule: Any, fn: Function) -> None:
         )
     if datamodule is not None:
         check_spelling(datamodule, "datamodule")
+        for hook in HOOKS.values():
+            if "datamodule" in hook.owners and (method := overridden(datamodule, hook.name)):
+                check_arguments(datamodule, hook, method)
 
 
 def check_callbacks(callbacks: Iterable[Any], *, argument: str) -> tuple[Callback, ...]:

@@ -130,7 +130,10 @@ class Backend(Protocol):
         """
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Put back what :meth:`capture` returned; going on from it gives the same bits."""
+        """Put back what :meth:`capture` returned; going on from it gives the same bits.
+
+        Also called where no optimizers were set up, to evaluate the program as it was then.
+        """
 
 
 @runtime_checkable

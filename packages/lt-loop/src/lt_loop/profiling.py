@@ -259,6 +259,8 @@ class _Wrapped:
         self.__dict__.update(methods)
 
     def __getattr__(self, name: str) -> Any:
+        if name == "inner" or name.startswith("__"):
+            raise AttributeError(name)
         return getattr(self.inner, name)
 
 

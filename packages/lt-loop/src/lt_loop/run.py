@@ -24,9 +24,6 @@ if TYPE_CHECKING:
 Function = Literal["fit", "validate", "test", "predict"]
 Stage = Literal["train", "sanity_check", "validate", "test", "predict"]
 
-FORMAT = 1
-"""Version of the state that :meth:`Run.capture` returns."""
-
 log = logging.getLogger("lt_loop")
 
 
@@ -54,6 +51,16 @@ class RunResult:
     reason: str
     progress: Progress
     metrics: Mapping[str, float]
+
+
+class Window:
+    """The accumulation window under way."""
+
+    __slots__ = ("pending",)
+
+    def __init__(self) -> None:
+        """Start without a gradient in it."""
+        self.pending = False
 
 
 class Run:
@@ -99,18 +106,18 @@ class Run:
         self.stepped_optimizers: list[SteppedOptimizer] = []
         self.schedules: list[Schedule] = []
         self.evaluated: Counter[int] = Counter()  # batches, by the index of the loader
-        self.under_way = False
-        self.at_safe_point = False
-        self.interrupted = False
-        self.failed = False
+        self.under_way = self.at_safe_point = self.interrupted = self.failed = False
         self.batch_idx = -1  # of the training batch under way
+        self.window = Window()
         self.verbose = False
         self.resume: Mapping[str, Any] | None = None
         self.result: RunResult | None = None
         self.stop_request: str | None = None
         self._begun: float | None = None
         self._ended: float | None = None
-        self._seconds_before = 0.0
+        self.seconds_before = 0.0  # of training, in the run that this one continues
+        self.validates_at: float | None = None  # in seconds of training
+        self.kept: Mapping[str, Any] | None = None  # what a state holds, as of an early stop
         self._deadline: float | None = None
 
     def call(self, name: str, *arguments: Any) -> None:
@@ -175,15 +182,15 @@ class Run:
         """Begin to count ``max_time``, after the time that a state to resume from has counted."""
         self._begun = time.monotonic()
         if self.limits.max_seconds is not None:
-            self._deadline = self._begun + self.limits.max_seconds - self._seconds_before
+            self._deadline = self._begun + self.limits.max_seconds - self.seconds_before
 
     @property
     def seconds(self) -> float:
         """How long training took so far, a run that this one continues included."""
         if self._begun is None:
-            return self._seconds_before
+            return self.seconds_before
         ended = time.monotonic() if self._ended is None else self._ended
-        return ended - self._begun + self._seconds_before
+        return ended - self._begun + self.seconds_before
 
     def reason_to_stop(self, *, epoch_ended: bool) -> str | None:
         """Return why the run ends at this safe point, or None where it goes on.
@@ -199,13 +206,14 @@ class Run:
         if epoch_ended and limits.epochs is not None and progress.epoch >= limits.epochs:
             return f"max_epochs={limits.epochs} reached"
         late = self._deadline is not None and time.monotonic() >= self._deadline
-        if late and self._may_stop_early():
+        if late and self.may_stop_early():
             return f"max_time of {limits.max_seconds:g} seconds reached"
-        if self.stop_request is not None and self._may_stop_early():
+        if self.stop_request is not None and self.may_stop_early():
             return self.stop_request
         return None
 
-    def _may_stop_early(self) -> bool:
+    def may_stop_early(self) -> bool:
+        """Return whether ``min_epochs`` and ``min_steps`` are behind."""
         limits, progress = self.limits, self.progress
         return progress.epoch >= (limits.min_epochs or 0) and progress.steps >= (
             limits.min_steps or 0
@@ -219,97 +227,6 @@ class Run:
         self._ended = time.monotonic()
         self.result = RunResult(reason, self.progress, values)
         log.info("%s ended: %s", self.fn, reason)
-
-    def capture(self) -> dict[str, Any]:
-        """Return everything that must survive, as of the last safe point.
-
-        Raises:
-            RuntimeError: a step is under way.
-        """
-        if not self.at_safe_point:
-            raise RuntimeError(
-                "A run's state is whole at its safe points only: between optimizer steps. Received "
-                "a request to capture it within one. Ask in the loop over trainer.steps(...), in "
-                "on_train_end, or after the run."
-            )
-        with self.logbook.closed():
-            return self._captured()
-
-    def _captured(self) -> dict[str, Any]:
-        state = {
-            "format": FORMAT,
-            "progress": self.progress.state_dict(),
-            "seconds": self.seconds,
-            "backend": self.ports.backend.capture(),
-            "schedules": [schedule.scheduler.state_dict() for schedule in self.schedules],
-            "feed": self.sources.state_dict(),
-            "logbook": self.logbook.state_dict(),
-            "callbacks": {c.state_key: s for c in self.callbacks if (s := c.state_dict())},
-            "datamodule": self.sources.datamodule_state(),
-            "limits": self._limits_that_shape(self.progress.epoch),
-        }
-        self.call("on_save_checkpoint", state)
-        return state
-
-    def restore_parts(self, state: Mapping[str, Any]) -> None:
-        """Give datamodule and callbacks their part of a captured state, and the hooks all of it.
-
-        Comes before the optimizers and the loaders are made, which may depend on it.
-
-        Raises:
-            ValueError: the state is of another format, or was captured under other limits.
-        """
-        if state.get("format") != FORMAT:
-            raise ValueError(
-                f"A state to resume from has format {FORMAT}. Received format "
-                f"{state.get('format')!r}. Pass what trainer.capture() or a store returned."
-            )
-        self._check_alike(state)
-        self.call("on_load_checkpoint", state)
-        self.sources.load_datamodule_state(state["datamodule"])
-        for callback in self.callbacks:
-            if callback.state_key in state["callbacks"]:
-                callback.load_state_dict(state["callbacks"][callback.state_key])
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from a captured state, of which :meth:`restore_parts` restored the rest.
-
-        Raises:
-            ValueError: the run's limits are reached already, or it has other schedules.
-        """
-        self._seconds_before = state["seconds"]
-        self.progress.load_state_dict(state["progress"])
-        if reason := self.reason_to_stop(epoch_ended=True):
-            limit = reason.partition(" ")[0]
-            raise ValueError(
-                f"A resumed run must have something left to do. Received {limit} and a state of "
-                f"epoch {self.progress.epoch}, step {self.progress.steps}. Raise the limit."
-            )
-        self.ports.backend.restore(state["backend"])
-        if len(self.schedules) != len(state["schedules"]):
-            raise ValueError(
-                "A run goes on with the learning-rate schedules it had. Received "
-                f"{len(self.schedules)} and a state of {len(state['schedules'])}. Return the same "
-                "from configure_optimizers."
-            )
-        for schedule, saved in zip(self.schedules, state["schedules"], strict=True):
-            schedule.scheduler.load_state_dict(saved)
-        self.sources.load_state_dict(state["feed"])
-        self.logbook.load_state_dict(state["logbook"])
-
-    def _limits_that_shape(self, epoch: int) -> dict[str, Any]:
-        return {"accumulate_grad_batches": self.limits.accumulation(epoch)}
-
-    def _check_alike(self, state: Mapping[str, Any]) -> None:
-        """Refuse to go on in the midst of an epoch under limits that would cut it otherwise."""
-        progress = state["progress"]
-        ours = self._limits_that_shape(progress["epoch"])
-        if progress["batch"] and state["limits"] != ours:
-            raise ValueError(
-                "A run that goes on within an epoch keeps the limits it was started with. Received "
-                f"{ours} and a state of {dict(state['limits'])}. Give the same, or resume from the "
-                "end of an epoch."
-            )
 
 
 def _profiled(ports: Ports, profiling: Profiling) -> Ports:

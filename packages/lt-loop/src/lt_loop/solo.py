@@ -83,9 +83,13 @@ class DuckBackend:
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Give the states back to ``load_state_dict()``, where there is one."""
+        """Give the states back to ``load_state_dict()``, where there is one.
+
+        Those of optimizers go to those that were set up, if any were.
+        """
+        optimizers = state["optimizers"] if self._optimizers else []
         owners = [self._program, *self._optimizers]
-        for owner, saved in zip(owners, [state["program"], *state["optimizers"]], strict=True):
+        for owner, saved in zip(owners, [state["program"], *optimizers], strict=True):
             if hasattr(owner, "load_state_dict"):
                 owner.load_state_dict(saved)
 

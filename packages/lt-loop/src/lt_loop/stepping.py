@@ -91,11 +91,17 @@ class SteppedOptimizer:
         """The optimizer's, for ``isinstance``: torch's schedulers accept nothing else."""
         return type(self.optimizer)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Say how to make a copy: what ``__class__`` names would not do."""
+        return SteppedOptimizer, (self.optimizer, self._backend, self._hooks, self._program)
+
     def taken(self) -> bool | None:
         """Return whether it stepped, and forget it."""
         stepped, self.stepped = self.stepped, None
         return stepped
 
     def __getattr__(self, name: str) -> Any:
-        """Hand on everything else."""
+        """Hand on everything else, once there is something to hand it on to."""
+        if name == "optimizer" or name.startswith("__"):
+            raise AttributeError(name)
         return getattr(self.optimizer, name)

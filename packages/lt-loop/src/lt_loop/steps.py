@@ -1,5 +1,7 @@
 """Steps: what the user wrote, bound and wrapped once, so that calling it costs a call."""
 
+import copy
+import dataclasses
 import inspect
 from collections.abc import Callable
 from functools import partial
@@ -38,6 +40,15 @@ def bind_step(run: Run, phase: Phase, *, loaders: int = 1) -> Callable[..., Any]
     if after := overridden(program, f"{name}_end"):
         step = _then(step, after)
     return run.profiling.hook(run.ports.backend.wrap_step(step, phase), name, program)
+
+
+def check_step(program: Any, name: str) -> None:
+    """Check that a step can be called; with how many loaders, only they will tell.
+
+    Raises:
+        TypeError: it takes other arguments.
+    """
+    _bound(program, name, 1)
 
 
 def _bound(program: Any, name: str, loaders: int) -> tuple[Callable[..., Any], tuple[str, ...]]:
@@ -167,8 +178,15 @@ def on_host(value: Any) -> Any:
     """Return a prediction in the memory of the host, where there is room to keep all of them."""
     if isinstance(value, dict):
         return {key: on_host(part) for key, part in value.items()}
-    if isinstance(value, list | tuple) and type(value) in (list, tuple):
-        return type(value)(on_host(part) for part in value)
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return type(value)(*map(on_host, value))
+    if type(value) in (list, tuple):
+        return type(value)(map(on_host, value))
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        moved = copy.copy(value)
+        for field in dataclasses.fields(value):
+            object.__setattr__(moved, field.name, on_host(getattr(value, field.name)))
+        return moved
     return value.cpu() if hasattr(value, "cpu") else value
 
 

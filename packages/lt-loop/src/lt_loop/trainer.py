@@ -1,6 +1,5 @@
 """Trainer: the one wide door. Its arguments are Lightning's; behind it stands the engine."""
 
-import logging
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,8 +21,6 @@ from lt_loop.progress import Progress
 from lt_loop.run import Function, Run, RunResult
 from lt_loop.sources import LoaderStage
 from lt_loop.steps import on_host
-
-log = logging.getLogger("lt_loop")
 
 
 class Trainer(RunAsking):
@@ -172,7 +169,8 @@ class Trainer(RunAsking):
         Raises:
             TypeError: the module or a loader is not what it must be, or a hook is misspelt.
             ValueError: loaders, limits or optimizers can't work together.
-            KeyboardInterrupt: Ctrl-C was pressed; the run stopped at a safe point first.
+            KeyboardInterrupt: Ctrl-C was pressed; the run stopped at a safe point first, or between
+                two batches of a validation.
         """
         loaders: dict[LoaderStage, Any] = {"train": train_dataloaders, "validate": val_dataloaders}
         run = self._plan("fit", model, loaders, datamodule, ckpt_path)
@@ -265,6 +263,8 @@ class Trainer(RunAsking):
     ) -> Tables:
         """Run the validation loop once; without a model, that of the last run.
 
+        With ``ckpt_path``, the model as it was in that state; its weights stay.
+
         Returns:
             For each loader, the values logged for the epoch, by name.
         """
@@ -281,6 +281,8 @@ class Trainer(RunAsking):
     ) -> Tables:
         """Run the test loop once; without a model, that of the last run.
 
+        With ``ckpt_path``, the model as it was in that state; its weights stay.
+
         Returns:
             For each loader, the values logged for the epoch, by name.
         """
@@ -296,6 +298,8 @@ class Trainer(RunAsking):
         weights_only: bool | None = None,
     ) -> list[Any] | None:
         """Predict every batch; without a model, with that of the last run.
+
+        With ``ckpt_path``, with the model as it was in that state; its weights stay.
 
         Returns:
             What ``predict_step`` returned for each batch; for several loaders, a list of such

@@ -45,9 +45,9 @@ class LTModule(StepHooks, nn.Module):
     @trainer.setter
     def trainer(self, trainer: Any) -> None:
         self.__dict__["_trainer"] = trainer
-        for child in self.children():
-            if isinstance(child, LTModule):
-                child.trainer = trainer
+        for part in self.modules():
+            if isinstance(part, LTModule):
+                part.__dict__["_trainer"] = trainer
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what is pickled and copied: all but the trainer."""
