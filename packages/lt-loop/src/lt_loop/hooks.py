@@ -208,7 +208,8 @@ def check_arguments(
     )
 
 
-def _shortened(method: Callable[..., Any], count: int) -> Callable[..., Any]:
+def shortened(method: Callable[..., Any], count: int) -> Callable[..., Any]:
+    """Return a function that hands on the first ``count`` of its arguments."""
     return lambda *arguments: method(*arguments[:count])
 
 
@@ -246,11 +247,11 @@ def bind(
                 count = check_arguments(callback, hook, method, before=before)
                 ready = functools.partial(method, trainer, program) if before else method
                 count -= len(before)
-                ready = ready if count == len(hook.arguments) else _shortened(ready, count)
+                ready = ready if count == len(hook.arguments) else shortened(ready, count)
                 bound.append(wrap(ready, name, callback))
     if own and "program" in hook.owners and (method := overridden(program, name)):
         count = check_arguments(program, hook, method)
-        method = method if count == len(hook.arguments) else _shortened(method, count)
+        method = method if count == len(hook.arguments) else shortened(method, count)
         bound.append(wrap(method, name, program))
     return tuple(bound)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from lt_loop.hooks import HOOKS, STEPS, check_arguments, overridden
+from lt_loop.hooks import HOOKS, STEPS, check_arguments, overridden, shortened
 from lt_loop.logbook import Logbook
 from lt_loop.ports import Phase
 from lt_loop.run import Run
@@ -83,7 +83,7 @@ def _bound(program: Any, name: str, loaders: int) -> tuple[Callable[..., Any], t
     if loaders == 1 and any(p.kind is p.VAR_POSITIONAL for p in parameters):
         count = max(len(named), len(hook.arguments) - ("dataloader_idx" in hook.arguments))
     everything = count == len(hook.arguments)
-    return (method if everything else _first(method, count)), hook.arguments[:count]
+    return (method if everything else shortened(method, count)), hook.arguments[:count]
 
 
 def _by_name(
@@ -92,10 +92,6 @@ def _by_name(
     return lambda *arguments: method(
         **{name: arguments[place] for name, place in zip(names, places, strict=True)}
     )
-
-
-def _first(method: Callable[..., Any], count: int) -> Callable[..., Any]:
-    return lambda *arguments: method(*arguments[:count])
 
 
 def _then(step: Callable[..., Any], after: Callable[[Any], Any]) -> Callable[..., Any]:
