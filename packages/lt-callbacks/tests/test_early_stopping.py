@@ -187,6 +187,7 @@ def test_other_ranks_say_who_they_are_or_nothing(
     limits = SimpleNamespace(val_check_interval=1.0, check_val_every_n_epoch=1)
     rank_one: Any = SimpleNamespace(
         limits=limits,
+        fast_dev_run=False,
         callback_metrics={"x": 1.0},
         is_global_zero=False,
         global_rank=1,
@@ -275,3 +276,9 @@ def test_the_trainer_finds_it_by_its_role(make_trainer: Any) -> None:
     stopping = EarlyStopping("val_loss")
 
     assert make_trainer(stopping).early_stopping_callback is stopping
+
+
+def test_a_run_that_only_tries_the_code_out_is_not_judged(scripted: Any, make_trainer: Any) -> None:
+    trainer = make_trainer(EarlyStopping("missing"), fast_dev_run=2)
+
+    assert trainer.fit(scripted(loss=[1.0]), BATCHES).reason == "max_steps=2 reached"

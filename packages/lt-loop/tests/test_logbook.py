@@ -59,8 +59,8 @@ class Book:
     def end_step(self, step: int = 0) -> None:
         self.logbook.end_step(self.page, epoch=0, step=step)
 
-    def end_epoch(self, step: int = 0) -> list[dict[str, float]]:
-        return self.logbook.end_epoch(self.page, epoch=0, step=step)
+    def end_epoch(self, step: int = 0, loaders: int = 1) -> list[dict[str, float]]:
+        return self.logbook.end_epoch(self.page, epoch=0, step=step, loaders=loaders)
 
 
 BOTH = {"on_step": True, "on_epoch": True}
@@ -242,9 +242,10 @@ def test_each_loader_has_a_table_and_what_belongs_to_none_is_in_all() -> None:
     book.page.enter("epoch")
     book.log("whole", 7.0)
 
-    assert book.end_epoch() == [
+    assert book.end_epoch(loaders=3) == [
         {"loss/dataloader_idx_0": 0.0, "whole": 7.0},
         {"loss/dataloader_idx_1": 1.0, "whole": 7.0},
+        {"whole": 7.0},
     ]
 
 

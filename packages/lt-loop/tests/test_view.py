@@ -7,7 +7,7 @@ from toys import Calling, Everything, Halving, Line, LogKeeper, Stream, batches,
 
 from lt_loop import Callback, Progress, Trainer
 from lt_loop.solo import CountedIterable, IterableFeed, OneProcess
-from lt_loop.view import TrainerState
+from lt_loop.trainer_state import TrainerState
 
 DATA = batches(4)
 

@@ -157,6 +157,8 @@ class EarlyStopping(Callback):
             self._check(trainer)
 
     def _check(self, trainer: Trainer) -> None:
+        if trainer.fast_dev_run:  # a few batches say nothing
+            return
         metrics = trainer.callback_metrics
         if self.monitor not in metrics:
             self._miss(metrics)

@@ -84,7 +84,9 @@ def _evaluation(run: Run, sources: list[Source]) -> Generator[Any, None, Tables]
         hook(kept if len(sources) > 1 else kept[0])
     run.logbook.settle(page)
     run.call(f"on_{word}_epoch_end")
-    tables = run.logbook.end_epoch(page, epoch=run.progress.epoch, step=run.step_index)
+    tables = run.logbook.end_epoch(
+        page, epoch=run.progress.epoch, step=run.step_index, loaders=len(sources)
+    )
     page.reset()
     run.logbook.page = None
     run.call(f"on_{word}_end")

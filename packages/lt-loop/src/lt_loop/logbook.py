@@ -166,20 +166,20 @@ class Logbook:
         self._publish(entries, values, on_step=False)
         return entries, values
 
-    def end_epoch(self, page: Page, *, epoch: int, step: int) -> list[dict[str, float]]:
+    def end_epoch(
+        self, page: Page, *, epoch: int, step: int, loaders: int = 1
+    ) -> list[dict[str, float]]:
         """Reduce a page's epoch values and hand them to the loggers.
 
         Returns:
-            What the loggers got: one table for each dataloader that was named by ``enter``; values
-            logged outside any of them stand in every table.
+            What the loggers got: one table for each loader; values logged outside any of them stand
+            in every table.
         """
         entries, values = self.settle(page)
         self._send(self._publish(entries, values, on_step=False), epoch, step)
-        named = {entry.loader for entry in page.entries.values()} - {None}
-        indices: list[int | None] = [*sorted(i for i in named if i is not None)] or [None]
-        tables: list[dict[str, float]] = [{} for _ in indices]
+        tables: list[dict[str, float]] = [{} for _ in range(loaders)]
         for entry, value in zip(entries, values, strict=True):
-            for index, table in zip(indices, tables, strict=True):
+            for index, table in enumerate(tables):
                 if entry.flags.logger and entry.loader in (index, None):
                     table[entry.flags.spelled(on_step=False)] = float(value)
         return tables

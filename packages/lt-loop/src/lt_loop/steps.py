@@ -172,8 +172,11 @@ def detached(value: Any) -> Any:
 
 def on_host(value: Any) -> Any:
     """Return a prediction in the memory of the host, where there is room to keep all of them."""
+    moved: Any
     if isinstance(value, dict):
-        return {key: on_host(part) for key, part in value.items()}
+        moved = copy.copy(value)
+        moved.update((key, on_host(part)) for key, part in value.items())
+        return moved
     if isinstance(value, tuple) and hasattr(value, "_fields"):
         return type(value)(*map(on_host, value))
     if type(value) in (list, tuple):

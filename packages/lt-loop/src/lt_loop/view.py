@@ -1,68 +1,21 @@
 """What callbacks and modules may read of a run, under Lightning's names."""
 
 import math
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from lt_loop.callback import Callback
 from lt_loop.entries import Scalar
 from lt_loop.hooks import overridden
 from lt_loop.limits import Limits
+from lt_loop.one_limit import OneLimit
 from lt_loop.optimizers import Schedule
 from lt_loop.ports import Backend
 from lt_loop.progress import Progress
-from lt_loop.run import Function, Ports, Run, Stage
+from lt_loop.run import Ports, Run
 from lt_loop.sources import LoaderStage
 from lt_loop.stepping import SteppedOptimizer
-
-
-@dataclass(frozen=True, slots=True)
-class TrainerState:
-    """What a trainer does, in Lightning's words.
-
-    Attributes:
-        fn: ``fit``, ``validate``, ``test``, ``predict``, None before the first run.
-        stage: ``train``, ``sanity_check``, ``validate``, ``test``, ``predict``, None between runs.
-        status: ``initializing``, ``running``, ``finished`` or ``interrupted``.
-    """
-
-    fn: Function | None = None
-    stage: Stage | None = None
-    status: Literal["initializing", "running", "finished", "interrupted"] = "initializing"
-
-    @property
-    def finished(self) -> bool:
-        """Whether the last run ended well."""
-        return self.status == "finished"
-
-    @property
-    def stopped(self) -> bool:
-        """Whether the last run ended, well or not."""
-        return self.status in ("finished", "interrupted")
-
-
-class OneLimit:
-    """One limit of a trainer, under its own name. It is settled when the trainer is made."""
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        """Learn the name."""
-        self._name = name
-
-    def __get__(self, trainer: "RunView | None", owner: type) -> Any:
-        """Return the limit; of the class, this object."""
-        return self if trainer is None else getattr(trainer.limits, self._name)
-
-    def __set__(self, trainer: "RunView", value: Any) -> None:
-        """Refuse.
-
-        Raises:
-            AttributeError: always.
-        """
-        raise AttributeError(
-            f"The limits of a trainer are settled when it is made. Received {self._name}={value!r} "
-            f"afterwards. Make another: Trainer({self._name}={value!r}, ...)."
-        )
+from lt_loop.trainer_state import TrainerState
 
 
 class RunView:
