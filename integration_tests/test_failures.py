@@ -111,3 +111,22 @@ def test_ctrl_c_stops_at_the_next_safe_point(tmp_path: Path) -> None:
     (table,) = tmp_path.glob("csv/version_0/metrics.csv")
     with table.open(newline="") as file:
         assert [int(row["step"]) for row in csv.DictReader(file)] == [0, 1, 2, 3]
+
+
+def test_an_optimizer_that_was_toggled_when_a_step_failed_is_toggled_back() -> None:
+    class Toggling(Failing):
+        automatic_optimization = False
+
+        def training_step(self, batch: Tensor, batch_idx: int) -> None:
+            optimizer = self.optimizers()
+            self.toggle_optimizer(optimizer)
+            self.manual_backward(super().training_step(batch, batch_idx))
+            optimizer.step()
+            self.untoggle_optimizer(optimizer)
+
+    module = Toggling(fails_at=1)
+    trainer = lt.Trainer(accelerator="cpu", max_epochs=1, logger=False, enable_progress_bar=False)
+    batches = [torch.ones(2, 2)] * 2
+    for _ in range(2):
+        with pytest.raises(ZeroDivisionError, match="in the step"):
+            trainer.fit(module, batches)

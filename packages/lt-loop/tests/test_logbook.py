@@ -154,6 +154,15 @@ def test_what_is_no_number_is_refused(value: Any) -> None:
     assert str(caught.value).endswith(f"{value!r}) of type {type(value).__name__}.")
 
 
+def test_what_is_no_number_is_refused_under_a_name_known_too() -> None:
+    book = Book()
+    book.log("x", 1.0)
+    with pytest.raises(
+        TypeError, match=r"^A logged value is a number.*log\('x', 'abc'\) of type str"
+    ):
+        book.log("x", "abc")
+
+
 def test_two_calls_of_one_name_with_different_flags_are_refused() -> None:
     book = Book()
     book.log("x", 1.0, prog_bar=True)

@@ -264,6 +264,19 @@ class ScalarEntry(Entry):
         self.changed = True
 
 
+def check_number(name: str, value: Any) -> None:
+    """Check that a value can be read as a number.
+
+    Raises:
+        TypeError: it can't.
+    """
+    if isinstance(value, str) or not hasattr(value, "__float__"):
+        raise TypeError(
+            "A logged value is a number, a tensor with one element, or a metric object. Received "
+            f"log({name!r}, {value!r}) of type {type(value).__name__}."
+        )
+
+
 def is_metric(value: Any) -> bool:
     """Return whether a logged value is a metric object rather than a number."""
     return hasattr(value, "compute") and hasattr(value, "reset")

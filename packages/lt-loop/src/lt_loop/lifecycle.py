@@ -171,6 +171,8 @@ def _components(run: Run) -> Iterator[tuple[Callable[[], Any], Teardown]]:
         yield _pair(run, datamodule, run.fn)
     for callback in run.callbacks:
         yield _pair(run, callback, run.trainer, program, run.fn)
+    if untoggle := getattr(program, "untoggle_optimizer", None):
+        yield _nothing, functools.partial(untoggle, None)  # where a step failed in between
     yield _pair(run, program, run.fn)
 
 

@@ -10,7 +10,16 @@ from contextlib import contextmanager
 from typing import Any, Literal
 
 from lt_loop.batches import batch_size_of
-from lt_loop.entries import Entry, Flags, MetricEntry, Scalar, ScalarEntry, definite, is_metric
+from lt_loop.entries import (
+    Entry,
+    Flags,
+    MetricEntry,
+    Scalar,
+    ScalarEntry,
+    check_number,
+    definite,
+    is_metric,
+)
 from lt_loop.hooks import Bound
 from lt_loop.ports import Backend, World
 
@@ -67,11 +76,7 @@ class Page:
     def _new(self, flags: Flags, value: Any) -> Entry:
         if is_metric(value):
             return MetricEntry(flags, self._dataloader_idx, value)
-        if isinstance(value, str) or not hasattr(value, "__float__"):
-            raise TypeError(
-                "A logged value is a number, a tensor with one element, or a metric object. "
-                f"Received log({flags.name!r}, {value!r}) of type {type(value).__name__}."
-            )
+        check_number(flags.name, value)
         entry = ScalarEntry(flags, self._dataloader_idx)
         if partial := self.restored.pop((self._place, flags.full), None):
             entry.load_state_dict(partial)
@@ -133,8 +138,11 @@ class Logbook:
             entry = page.entry(key, value)
         if type(value) is int:
             value = float(value)
-        elif type(value) is not float and (detach := getattr(value, "detach", None)):
-            value = detach()  # the graph behind it would live as long as the value
+        elif type(value) is not float:
+            if detach := getattr(value, "detach", None):
+                value = detach()  # the graph behind it would live as long as the value
+            elif not is_metric(value):
+                check_number(name, value)
         weight = 1.0
         if entry.weighted:
             weight = page.weight() if batch_size is None else batch_size
