@@ -264,7 +264,7 @@ AROUND_AN_EPOCH = {
     *(f"on_{word}_epoch_end" for word in ("validation", "test")),
     *(f"{word}_epoch_end" for word in ("validation", "test")),
 }
-NEVER_IN_A_GOOD_RUN = {"configure_callbacks", "on_exception", "on_log", "on_load_checkpoint"}
+NEVER_IN_A_GOOD_RUN = {"on_exception", "on_log", "on_load_checkpoint"}
 PROGRAM_HOOKS = [name for name, hook in HOOKS.items() if "program" in hook.owners]
 
 

@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 from lt_loop.barebones import Silence
 from lt_loop.hooks import overridden
+from lt_loop.logbook import out_of_place
 from lt_loop.state import capture
 from lt_loop.view import RunView
 
@@ -16,6 +17,7 @@ class RunAsking(RunView):
 
     barebones: bool
     _silence: Silence
+    _planning: bool = False
 
     def stop(self, reason: str) -> None:
         """Ask the run to stop at the next safe point that ``min_epochs`` and ``min_steps`` allow.
@@ -90,6 +92,8 @@ class RunAsking(RunView):
         """
         run = self._run
         if run is None or not run.under_way or (rank_zero_only and self.global_rank != 0):
+            if self._planning:  # in configure_callbacks
+                raise out_of_place(name)
             return
         flags = (prog_bar, logger, on_step, on_epoch, reduce_fx, sync_dist, add_dataloader_idx)
         book = self._silence if self.barebones else run.logbook

@@ -105,6 +105,15 @@ class Page:
         self.restored.clear()
 
 
+def out_of_place(name: str) -> RuntimeError:
+    """Return the error of a value that is logged where there is nothing it could belong to."""
+    return RuntimeError(
+        "A value is logged in a step, or in a hook around a batch or an epoch. Received "
+        f"log({name!r}) in a hook where neither is under way, or in one of predict. Log it "
+        "elsewhere, or write to the logger itself: trainer.logger."
+    )
+
+
 class Logbook:
     """All that was logged in one run, and the tables others read.
 
@@ -126,11 +135,7 @@ class Logbook:
         """Take in one value; ``flags`` are those of ``log`` in the order of its arguments."""
         page = self.page
         if page is None:
-            raise RuntimeError(
-                "A value is logged in a step, or in a hook around a batch or an epoch. Received "
-                f"log({name!r}) in a hook where neither is under way, or in one of predict. Log it "
-                "elsewhere, or write to the logger itself: trainer.logger."
-            )
+            raise out_of_place(name)
         key = (name, *flags)
         try:
             entry = page.known.get(key) or page.entry(key, value)

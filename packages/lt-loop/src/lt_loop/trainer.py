@@ -350,16 +350,20 @@ class Trainer(RunAsking):
         datamodule: Any,
         ckpt_path: Checkpoint | None,
     ) -> Run:
-        return plan_run(
-            fn,
-            trainer=self,
-            last=self._run,
-            model=model,
-            loaders=loaders,
-            datamodule=datamodule,
-            ports=self._ports,
-            resume=ckpt_path,
-        )
+        self._planning = True
+        try:
+            return plan_run(
+                fn,
+                trainer=self,
+                last=self._run,
+                model=model,
+                loaders=loaders,
+                datamodule=datamodule,
+                ports=self._ports,
+                resume=ckpt_path,
+            )
+        finally:
+            self._planning = False
 
     @contextmanager
     def _running(self, run: Run) -> Iterator[None]:
