@@ -32,6 +32,8 @@ PLANTS = [
     Plant("house", {"lt_data.planted": "def late():\n    import lt_module"}),
     Plant("house", {"lt_callbacks": "import lt"}),
     Plant("callbacks", {"lt_callbacks": "import lt_accel"}),
+    Plant("checkpoint", {"lt_checkpoint": "import lt_data"}),
+    Plant("cli", {"lt_cli": "import torch"}),
     Plant("face", {"lt_callbacks": "from lt_loop.solo import __name__"}),
     Plant("face", {"lt": "import lt_loop.limits"}),
     Plant("engine", {"lt_loop.ports": "import lt_loop.run"}),

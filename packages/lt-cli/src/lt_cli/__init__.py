@@ -1,0 +1,3 @@
+"""The command line of lt."""
+
+__all__: list[str] = []
