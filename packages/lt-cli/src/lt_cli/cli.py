@@ -1,6 +1,7 @@
 """LTCLI: a training script's command line, from the signatures of its classes."""
 
 import importlib
+import importlib.util
 import inspect
 import logging
 import sys
@@ -96,10 +97,10 @@ class LTCLI:
         """Import what is named without a path, and torch where an optimizer is asked for."""
         words = words_written(args)
         import_named(words)
-        self._with_torch = "torch" in sys.modules
-        if words & {"optimizer", "lr_scheduler"} and self.auto_configure_optimizers:
+        wanted = self.auto_configure_optimizers and words & {"optimizer", "lr_scheduler"}
+        if wanted and importlib.util.find_spec("torch") is not None:
             importlib.import_module("torch.optim")
-            self._with_torch = True
+        self._with_torch = "torch" in sys.modules
 
     # The parser.
 

@@ -3,8 +3,10 @@
 import importlib
 import importlib.util
 import inspect
+import os
 import pkgutil
 import sys
+from collections.abc import Iterable
 from types import ModuleType
 from typing import Any
 
@@ -67,7 +69,7 @@ def _missing_part(module_name: str) -> str | None:
                 inner = parts[end - 1]
                 return f"{parent} is no package, it has no {inner!r} to import from."
         if importlib.util.find_spec(path) is None:
-            near = suggestion(parts[end - 1], _modules(parent))
+            near = _near(parts[end - 1], parent)
             where = (
                 f"{parent} has no module {parts[end - 1]!r}" if parent else f"no module {path!r}"
             )
@@ -75,8 +77,14 @@ def _missing_part(module_name: str) -> str | None:
     return None
 
 
-def _modules(parent: str) -> list[str]:
-    search = importlib.import_module(parent).__path__ if parent else None
+def _near(name: str, parent: str) -> str:
+    """Suggest a module; at the top, one of the project rather than any that is installed."""
+    if parent:
+        return suggestion(name, _modules(importlib.import_module(parent).__path__))
+    return suggestion(name, _modules([os.getcwd()])) or suggestion(name, _modules(None))
+
+
+def _modules(search: Iterable[str] | None) -> list[str]:
     return [found.name for found in pkgutil.iter_modules(search)]
 
 

@@ -1,6 +1,7 @@
 """The parser behind the command line: jsonargparse's, with what a training script adds to it."""
 
 import importlib
+import inspect
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -9,6 +10,7 @@ from jsonargparse.typing import class_from_function
 
 from lt_cli.diagnosis import Diagnosis
 from lt_cli.exits import Exit
+from lt_cli.kinds import AnyLRScheduler, AnyOptimizer
 from lt_cli.trainer_arguments import wide_arguments
 from lt_loop import Callback, Trainer
 
@@ -133,8 +135,9 @@ class LTArgumentParser(jsonargparse.ArgumentParser):
             link_to: an argument that receives it, such as ``model.optimizer_init``, as
                 ``class_path`` and ``init_args``; by default the module's ``configure_optimizers``.
         """
-        chosen = optimizer_class or (importlib.import_module("torch.optim").Optimizer,)
-        self._add_torch_class(chosen, nested_key, link_to, skip="params")
+        torch: Any = importlib.import_module("torch.optim") if optimizer_class is None else None
+        chosen = optimizer_class or (torch.Optimizer, AnyOptimizer)
+        self._add_maker(chosen, nested_key, link_to, first={"params", "parameters"})
 
     def add_lr_scheduler_args(
         self,
@@ -143,19 +146,22 @@ class LTArgumentParser(jsonargparse.ArgumentParser):
         link_to: str = AUTOMATIC,
     ) -> None:
         """Add the arguments of a learning-rate schedule under a key; see add_optimizer_args."""
-        torch = "torch.optim.lr_scheduler"
-        chosen = lr_scheduler_class or (importlib.import_module(torch).LRScheduler,)
-        self._add_torch_class(chosen, nested_key, link_to, skip="optimizer")
+        path = "torch.optim.lr_scheduler"
+        torch: Any = importlib.import_module(path) if lr_scheduler_class is None else None
+        chosen = lr_scheduler_class or (torch.LRScheduler, AnyLRScheduler)
+        self._add_maker(chosen, nested_key, link_to, first={"optimizer"})
         self.schedule_keys.append(nested_key)
 
-    def _add_torch_class(self, chosen: Classes, key: str, link_to: str, *, skip: str) -> None:
+    def _add_maker(self, chosen: Classes, key: str, link_to: str, *, first: set[str]) -> None:
+        """Add a class without its first argument, which is there only when it is made."""
         if isinstance(chosen, tuple):
             self.add_subclass_arguments(
-                chosen, key, fail_untyped=False, instantiate=False, skip={skip}
+                chosen, key, fail_untyped=False, instantiate=False, skip=first
             )
         else:
+            first = {next(iter(inspect.signature(chosen).parameters))}
             self.add_class_arguments(
-                chosen, key, fail_untyped=False, instantiate=False, sub_configs=True, skip={skip}
+                chosen, key, fail_untyped=False, instantiate=False, sub_configs=True, skip={*first}
             )
         self.optimizers_and_lr_schedulers[key] = (chosen, link_to)
 
