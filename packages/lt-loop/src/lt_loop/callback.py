@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from lt_loop.hooks import library_default
+from lt_loop.limits import Limits
 
 if TYPE_CHECKING:
     from lt_loop.trainer import Trainer
@@ -36,6 +37,11 @@ class Callback:
         """
         before, self._logs_to = self._logs_to, trainer
         return before
+
+    @library_default
+    def plan_limits(self, limits: Limits) -> Limits:
+        """Return the limits of the run that is being planned: these, or others made of them."""
+        return limits
 
     def resolve(self, which: str) -> str | None:
         """Return the path of the ``"last"`` or ``"best"`` checkpoint, if this callback keeps any.

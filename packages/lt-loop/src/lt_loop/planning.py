@@ -8,6 +8,7 @@ from lt_loop.attachment import attach, give_back
 from lt_loop.callback import Callback
 from lt_loop.checkpoints import Checkpoint, find_state
 from lt_loop.hooks import HOOKS, STEPS, check_arguments, check_spelling, overridden
+from lt_loop.limits import Limits
 from lt_loop.preview import Preview, preview
 from lt_loop.run import Function, Ports, Run
 from lt_loop.sources import WORDS, LoaderStage, Sources
@@ -71,7 +72,7 @@ def plan_run(  # noqa: PLR0913 - what a call of fit, validate, test or predict s
         program=model,
         sources=sources,
         callbacks=callbacks,
-        limits=trainer.limits,
+        limits=planned_limits(trainer.limits, callbacks),
         ports=ports,
     )
     for phase in ("train", "validate") if fn == "fit" else (fn,):
@@ -112,9 +113,16 @@ def plan_preview(  # noqa: PLR0913 - as above
         program=model,
         sources=sources,
         callbacks=trainer.callbacks,
-        limits=trainer.limits,
+        limits=planned_limits(trainer.limits, trainer.callbacks),
         ports=ports,
     )
+
+
+def planned_limits(limits: Limits, callbacks: Iterable[Callback]) -> Limits:
+    """Return the limits of a run: the trainer's, as its callbacks change them."""
+    for callback in callbacks:
+        limits = callback.plan_limits(limits)
+    return limits
 
 
 def participants(

@@ -126,7 +126,7 @@ class Trainer(RunAsking):
         given = {k: v for k, v in locals().items() if k not in ("self", "unknown", "__class__")}
         given = arguments.settled(given, unknown)
         words = arguments.hardware_words(given)
-        self.limits = arguments.limits_from(given)
+        self._limits = arguments.limits_from(given)
         self.default_root_dir = str(default_root_dir or Path.cwd())
         self.enable_autolog_hparams = enable_autolog_hparams
         self.use_distributed_sampler = use_distributed_sampler

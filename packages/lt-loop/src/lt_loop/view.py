@@ -24,11 +24,26 @@ class RunView:
     Abstract: :class:`lt_loop.trainer.Trainer` is the one that runs.
     """
 
-    limits: Limits
     callbacks: tuple[Callback, ...]
     default_root_dir: str
+    _limits: Limits
     _ports: Ports
     _run: Run | None = None
+
+    @property
+    def limits(self) -> Limits:
+        """The checked numbers among the arguments, as the run under way was planned with them."""
+        return self._run.limits if self._run and self.under_way else self._limits
+
+    @property
+    def ports(self) -> Ports:
+        """The four ports, and why they were chosen."""
+        return self._ports
+
+    @property
+    def precision(self) -> str | None:
+        """The precision's name (``"bf16-mixed"``), None where the backend has none."""
+        return getattr(getattr(self._ports.backend, "precision", None), "name", None)
 
     @property
     def under_way(self) -> bool:
