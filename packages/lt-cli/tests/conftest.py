@@ -174,7 +174,7 @@ data:
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder with toy.py, plain.yaml (a trainer) and run.yaml (all of a run); and in it we are."""
+    """A folder with toy.py, plain.yaml (a trainer) and run.yaml (all of a run), and we in it."""
     (tmp_path / "toy.py").write_text(TOY)
     (tmp_path / "plain.yaml").write_text(PLAIN)
     (tmp_path / "run.yaml").write_text(RUN)

@@ -63,8 +63,10 @@ def test_defaults_of_the_trainer(toy: Any) -> None:
         toy.Data,
         trainer_defaults={"max_epochs": 5, "callbacks": ours, "accumulate_grad_batches": 2},
         run=False,
-        args=["--data.batch_size", "2", "--trainer.callbacks", "toy.Patience"]
-        + ["--trainer.callbacks.patience", "4", "--trainer.accumulate_grad_batches", "1"],
+        args=[
+            *["--data.batch_size", "2", "--trainer.callbacks", "toy.Patience"],
+            *["--trainer.callbacks.patience", "4", "--trainer.accumulate_grad_batches", "1"],
+        ],
     )
     assert (cli.trainer.limits.epochs, cli.trainer.limits.accumulate_grad_batches) == (5, 1)
     patiences = [one for one in cli.trainer.callbacks if isinstance(one, toy.Patience)]
@@ -245,7 +247,7 @@ def test_several_optimizers_need_links(toy: Any) -> None:
             parser.add_optimizer_args(toy.Momentum, "first")
             parser.add_optimizer_args(toy.Momentum, "second")
 
-    with pytest.raises(ValueError, match="one optimizer by itself. Received first, second"):
+    with pytest.raises(ValueError, match="one optimizer by itself"):
         Two(toy.Undecided, toy.Data, run=False, args=PLAIN)
 
 

@@ -66,8 +66,11 @@ def test_plan_shows_the_run_and_does_nothing(project: Path, lt: Any) -> None:
     [
         (["--trainer.callbacks", "toy.Patience", "--trainer.callbacks.patience", "3"], None),
         (
-            ["--trainer.callbacks+=toy.Patience", "--trainer.callbacks.patience=3"]
-            + ["--trainer.callbacks.names=[a, b]"],
+            [
+                "--trainer.callbacks+=toy.Patience",
+                "--trainer.callbacks.patience=3",
+                "--trainer.callbacks.names=[a, b]",
+            ],
             ["a", "b"],
         ),
     ],

@@ -18,6 +18,9 @@ HOUSE = {
 }
 """Packages whose exceptions are messages to the user, not mistakes to be traced."""
 
+NEUTRAL = {"contextlib", "functools", "importlib"}
+"""Modules that stand between callers and callees of anybody."""
+
 MESSAGES = (TypeError, ValueError, LookupError, RuntimeError, OSError)
 """The kinds of exception that these packages raise to say something."""
 
@@ -41,8 +44,8 @@ def is_message(error: BaseException) -> bool:
         return False
     frames = list(_frames(error.__traceback__))
     strangers = [frame for frame in frames if _package(frame) not in HOUSE]
-    # What stands on nobody's account: contextlib between a with block and the engine.
-    if any(_package(frame) != "contextlib" for frame in strangers):
+    # What stands on nobody's account, such as contextlib between a with block and the engine.
+    if any(_package(frame) not in NEUTRAL for frame in strangers):
         return False
     return bool(frames) and _raises(frames[-1])
 
