@@ -8,6 +8,7 @@ import pytest
 
 READER = """
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 
@@ -16,7 +17,10 @@ class FolderStore:
         self.root = Path(root)
 
     def list(self) -> list[str]:
-        return sorted(path.name for path in self.root.glob("*.ckpt"))
+        return sorted(path.name for path in self.root.glob("epoch*.ckpt"))
+
+    def manifest(self, name: str) -> SimpleNamespace:
+        return SimpleNamespace(step=20, kind="full", monitor="val_loss", score=0.125)
 
 
 class Weight:
@@ -35,9 +39,13 @@ def load(path: Any) -> dict[str, Any]:
 def verify(path: Any) -> None:
     if "torn" in str(path):
         raise ValueError(f"{path} lacks\\nits manifest")
+"""
+
+EXPORT = """
+from pathlib import Path
 
 
-def export(path: Any, target: Any) -> None:
+def export(path, target):
     Path(target).write_text(f"from {Path(path).name}")
 """
 
@@ -60,7 +68,10 @@ class Store:
 def saved(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with two checkpoints, one of them torn, and a module that must not be imported."""
     monkeypatch.delitem(sys.modules, "lt_checkpoint", raising=False)
-    Path("lt_checkpoint.py").write_text(READER)
+    monkeypatch.delitem(sys.modules, "lt_checkpoint.lightning", raising=False)
+    Path("lt_checkpoint").mkdir()
+    Path("lt_checkpoint", "__init__.py").write_text(READER)
+    Path("lt_checkpoint", "lightning.py").write_text(EXPORT)
     Path("evil.py").write_text("raise SystemExit('imported')")
     for name in ("a-torn.ckpt", "epoch=1.ckpt"):
         Path("saved", name).mkdir(parents=True)
@@ -68,7 +79,12 @@ def saved(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_list_names_the_whole_ones(saved: Path, lt: Any) -> None:
-    assert lt("ckpt", "list", "saved") == (0, "a-torn.ckpt\nepoch=1.ckpt\n", "")
+    code, out, err = lt("ckpt", "list", "saved")
+    assert (code, err) == (0, "")
+    assert [line.split() for line in out.splitlines()] == [
+        ["name", "step", "kind", "score"],
+        ["epoch=1.ckpt", "20", "full", "val_loss=0.125"],
+    ]
 
 
 def test_verify_tells_the_whole_from_the_damaged(saved: Path, lt: Any) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from lt_cli.exits import Exit
 from lt_cli.plain import PlainParser
+from lt_cli.table import table
 
 PACKAGE = "lt_checkpoint"
 
@@ -50,9 +51,14 @@ def library() -> Any:
 
 
 def list_them(reader: Any, asked: argparse.Namespace) -> int:
-    """Print the names of the whole checkpoints in a folder, oldest first."""
-    for name in reader.FolderStore(asked.folder).list():
-        sys.stdout.write(f"{name}\n")
+    """Print a table of the whole checkpoints in a folder, oldest first."""
+    store = reader.FolderStore(asked.folder)
+    rows = []
+    for name in store.list():
+        found = store.manifest(name)
+        score = "" if found.score is None else f"{found.monitor}={found.score:.6g}"
+        rows.append((name, str(found.step), found.kind, score))
+    sys.stdout.write(table(("name", "step", "kind", "score"), rows))
     return Exit.OK
 
 
@@ -81,7 +87,7 @@ def export(reader: Any, asked: argparse.Namespace) -> int:
     """Write a checkpoint as one file that Lightning loads."""
     if asked.target.exists():
         raise FileExistsError(f"The file is a new one. Received {asked.target}, which is there.")
-    reader.export(asked.folder, asked.target)
+    importlib.import_module(f"{PACKAGE}.lightning").export(asked.folder, asked.target)
     return Exit.OK
 
 

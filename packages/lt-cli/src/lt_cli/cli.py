@@ -15,7 +15,7 @@ from lt_cli.chosen_optimizer import ScheduleConfig, choose_optimizer
 from lt_cli.kinds import AnyDataModule, AnyLRScheduler, AnyModule, AnyOptimizer
 from lt_cli.making import instantiated
 from lt_cli.named import ArgsType, import_named, words_written
-from lt_cli.parser import AUTOMATIC, LTArgumentParser, class_spec
+from lt_cli.parser import AUTOMATIC, OPTIMIZERS, LTArgumentParser, class_spec
 from lt_cli.save_config import SaveConfigCallback
 from lt_cli.seeding import choose_seed, seed_everything
 from lt_loop import Callback, Trainer
@@ -99,7 +99,7 @@ class LTCLI:
         import_named(words)
         wanted = self.auto_configure_optimizers and words & {"optimizer", "lr_scheduler"}
         if wanted and importlib.util.find_spec("torch") is not None:
-            importlib.import_module("torch.optim")
+            importlib.import_module(OPTIMIZERS)
         self._with_torch = "torch" in sys.modules
 
     # The parser.

@@ -17,6 +17,9 @@ from lt_loop import Callback, Trainer
 AUTOMATIC = "AUTOMATIC"
 """Where an optimizer goes that is linked to nothing: into the module's configure_optimizers."""
 
+# Names, not imports: torch comes in where an optimizer is asked for.
+OPTIMIZERS, SCHEDULES = "torch.optim", "torch.optim.lr_scheduler"
+
 Classes = type | tuple[type, ...]
 
 
@@ -135,7 +138,7 @@ class LTArgumentParser(jsonargparse.ArgumentParser):
             link_to: an argument that receives it, such as ``model.optimizer_init``, as
                 ``class_path`` and ``init_args``; by default the module's ``configure_optimizers``.
         """
-        torch: Any = importlib.import_module("torch.optim") if optimizer_class is None else None
+        torch: Any = importlib.import_module(OPTIMIZERS) if optimizer_class is None else None
         chosen = optimizer_class or (torch.Optimizer, AnyOptimizer)
         self._add_maker(chosen, nested_key, link_to, first={"params", "parameters"})
 
@@ -146,8 +149,7 @@ class LTArgumentParser(jsonargparse.ArgumentParser):
         link_to: str = AUTOMATIC,
     ) -> None:
         """Add the arguments of a learning-rate schedule under a key; see add_optimizer_args."""
-        path = "torch.optim.lr_scheduler"
-        torch: Any = importlib.import_module(path) if lr_scheduler_class is None else None
+        torch: Any = importlib.import_module(SCHEDULES) if lr_scheduler_class is None else None
         chosen = lr_scheduler_class or (torch.LRScheduler, AnyLRScheduler)
         self._add_maker(chosen, nested_key, link_to, first={"optimizer"})
         self.schedule_keys.append(nested_key)
