@@ -172,12 +172,13 @@ class LTCLI:
 
     def _add_optimizer(self, parser: LTArgumentParser) -> None:
         """Add the optimizer's and the schedule's arguments where nobody did."""
-        taken = parser.optimizers_and_lr_schedulers
+        schedules = set(parser.schedule_keys)
+        optimizers = set(parser.optimizers_and_lr_schedulers) - schedules
         optimizer = None if self._with_torch else (AnyOptimizer,)
         schedule = None if self._with_torch else (AnyLRScheduler,)
-        if "optimizer" not in taken:
+        if not optimizers:
             parser.add_optimizer_args(optimizer)
-        if "lr_scheduler" not in taken:
+        if not schedules:
             parser.add_lr_scheduler_args(schedule)
         parser.add_class_arguments(ScheduleConfig, "lr_scheduler_config")
 
