@@ -45,6 +45,10 @@ class Preempted(SystemExit):
         super().__init__(128 + number)
         self.signal = number
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Say how to make it again in another process."""
+        return Preempted, (self.signal,)
+
     def __str__(self) -> str:
         """Return which signal it was."""
         return f"{signal.Signals(self.signal).name} received"
@@ -138,6 +142,8 @@ class Run:
         self.signal = 0  # the first one received that ends the run
         self.batch_idx = -1  # of the training batch under way
         self.window = Window()
+        self.rollbacks = 0
+        self.left_out: set[tuple[int, int]] = set()  # batches by epoch and index, after a rollback
         self.verbose = False
         self.resume: Mapping[str, Any] | None = None
         self.result: RunResult | None = None
