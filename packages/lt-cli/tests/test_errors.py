@@ -94,6 +94,24 @@ CASES: dict[str, tuple[str, list[str], str]] = {
         "lt fit: model: no class is known by the name 'Lime' alone. Write its path, as in "
         "my_package.Lime.",
     ),
+    "a word instead of a number or a class": (
+        "trainer: {logger: maybe}",
+        [],
+        "lt fit: more.yaml: trainer.logger: expected bool or list or a class or null. Received "
+        "'maybe'.",
+    ),
+    "a nested value of a union": (
+        "trainer: {callbacks: {class_path: toy.Patience, init_args: {patience: 1, names: 3}}}",
+        [],
+        "lt fit: more.yaml: trainer.callbacks.init_args.names: expected list or null. Received "
+        "'3'.",
+    ),
+    "one of a few words": (
+        "lr_scheduler_config: {interval: epok}",
+        [],
+        "lt fit: more.yaml: lr_scheduler_config.interval: expected 'epoch' or 'step'. Received "
+        "'epok'.",
+    ),
     "a value out of range": (
         "trainer: {max_epochs: -7}",
         [],
@@ -118,6 +136,11 @@ def test_an_error_is_one_line_that_says_where_and_what_was_meant(
     assert err == message.replace("{folder}", str(project)) + "\n"
     assert (code, out) == (Exit.USAGE, "")
     assert "toy" not in sys.modules or "validated" not in sys.modules["toy"].seen
+
+
+def test_an_argument_of_a_class_that_is_not_given(project: Path, lt: Any) -> None:
+    message = "lt fit: model: its class is not given. Write --model CLASS before.\n"
+    assert lt("fit", "--model.weight", "3") == (Exit.USAGE, "", message)
 
 
 def test_a_missing_model_is_named(project: Path, lt: Any) -> None:

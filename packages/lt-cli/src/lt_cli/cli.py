@@ -119,7 +119,7 @@ class LTCLI:
             subparser = self.init_parser(**{**shared, **own.get(name, {})})
             self._add_arguments(subparser)
             self._add_method(subparser, name, skip)
-            summary = _first_line(getattr(self.trainer_class, name))
+            summary = _first_line(getattr(self._trainer_type(), name))
             chosen.add_subcommand(name, subparser, help=summary)
             self._subparsers[name] = subparser
 
@@ -199,12 +199,16 @@ class LTCLI:
 
     def _add_method(self, parser: LTArgumentParser, name: str, skip: Iterable[str]) -> None:
         """Add the arguments of the trainer's method that a subcommand calls."""
-        made: Any = self.trainer_class
-        made = made if isinstance(made, type) else Trainer
-        parser.add_method_arguments(made, name, skip={*skip}, as_group=True, fail_untyped=False)
+        parser.add_method_arguments(
+            self._trainer_type(), name, skip={*skip}, as_group=True, fail_untyped=False
+        )
         if name == "plan":
             # A configuration of a fit can be planned as it is: what a plan does not need is read.
             parser.add_argument("--ckpt_path", type=str | None, default=None, help="Not looked at.")
+
+    def _trainer_type(self) -> type[Trainer]:
+        """Return the class whose methods are run: a function that makes trainers has none."""
+        return self.trainer_class if isinstance(self.trainer_class, type) else Trainer
 
     def parse_arguments(self, parser: LTArgumentParser, args: ArgsType) -> None:
         """Read the command line, or what is given instead."""

@@ -75,10 +75,12 @@ class Diagnosis:
     def _cases(self) -> dict[str, Callable[[re.Match[str], Context], str]]:
         return {
             r'Parser key "(?P<key>[^"]+)"(?: element \d+)?:\s*(?P<rest>.*)': self._key,
-            r".*?Does not validate against any of the Union subtypes(?P<rest>.*)": self._union,
+            r"(?:- Expected a path[^\n]*\s*- )?Does not validate against any of the Union subtypes"
+            r"(?P<rest>.*)": self._union,
             r"Problem with given class_path '(?P<cls>[^']*)':\s*(?P<rest>.*)": self._class,
             r"(?:Option|Group|Subcommand) .*not accept": self._unknown_key,
             r"Expected a dot import path string: (?P<cls>\S+)": self._no_path,
+            r"Expected an instantiatable class": self._unchosen,
             r"Import path (?P<cls>\S*) ?does not correspond": self._other_kind,
             r"Not a valid subclass of (?P<kind>\w+)": self._no_class,
             r"the following arguments are required: (?P<names>.*)": self._required,
@@ -106,9 +108,16 @@ class Diagnosis:
         deep = [item for item in items if item.startswith(("Problem with given", "Parser key"))]
         paths = [item for item in items if item.startswith(("Import path", "Expected a dot"))]
         telling = deep or paths or [i for i in items if not i.startswith("Expected a <class 'None")]
-        types = [t for item in items if (t := re.fullmatch(r"Expected an? (.*)", item))]
-        if not deep and not paths and len(types) > 1:
-            return self._wrong_types([_plain(kind[1]) for kind in types], context)
+        types = [
+            t
+            for item in items
+            if (t := re.fullmatch(r"Expected an? ((?:<class|typing\.).*)", item))
+        ]
+        kinds = [_plain(kind[1]) for kind in types]
+        named = re.fullmatch(r"[A-Z]\w*|[\w.]+\.[\w.]+", context.value or "")
+        if not deep and {*kinds} - {"null"} and not (paths and named):
+            known = [kind for kind in kinds if kind != "null"] + ["a class"] * bool(paths)
+            return self._wrong_types([*known, *({*kinds} & {"null"})], context)
         return self._explain((telling or items or [rest])[0], context)
 
     def _import_all(self, value: str) -> None:
@@ -128,6 +137,8 @@ class Diagnosis:
         quoted = re.findall(r"'([^']*)'", found.string.partition("\n")[0])
         key, group = quoted[-1], quoted[0] if len(quoted) > 1 else None
         first = key.partition(".")[0]
+        if context.owner and context.owner in UNCHOSEN:
+            return self._unchosen(found, context)
         if context.owner:
             valid = argument_names(imported(context.owner))
             problem = f"{context.owner} has no argument {first!r}.{suggestion(first, valid)}"
@@ -136,6 +147,9 @@ class Diagnosis:
                 replace(context, path=f"{context.path}.init_args.{first}"), problem, written
             )
         return self._unknown_in_group(key, group)
+
+    def _unchosen(self, found: re.Match[str], context: Context) -> str:
+        return f"{context.path}: its class is not given. Write --{context.path} CLASS before."
 
     def _unknown_in_group(self, key: str, group: str | None) -> str:
         """Explain a key that the parser itself does not have: find the first part that is wrong."""
@@ -215,6 +229,13 @@ class Diagnosis:
         return f"{context.path}: {problem}" if context.path else problem
 
 
+UNCHOSEN = {
+    "lt_loop.Callback",
+    "torch.optim.Optimizer",
+    "torch.optim.lr_scheduler.LRScheduler",
+}
+"""What jsonargparse takes for the class where none is given: the type of the option."""
+
 KINDS = {
     "AnyModule": "module, a class with a step such as training_step",
     "AnyDataModule": "datamodule, a class that makes a loader such as train_dataloader",
@@ -234,7 +255,11 @@ def _plain(kind: str) -> str:
 
     >>> _plain("<class 'int'>"), _plain("<class 'NoneType'>")
     ('int', 'null')
+    >>> _plain("typing.Literal['epoch', 'step']")
+    "'epoch' or 'step'"
     """
+    if literal := re.fullmatch(r"typing\.Literal\[(.*)\]", kind.strip()):
+        return " or ".join(literal[1].split(", "))
     found = re.fullmatch(r"<class '(?:[\w.]*\.)?(\w+)'>", kind.strip())
     name = found[1] if found else kind.strip().rstrip(".")
     return "null" if name == "NoneType" else name

@@ -26,6 +26,8 @@ def why_not(path: str) -> str | None:
             f"no class is known by the name {name!r} alone.{suggestion(name, _bare_names())} "
             f"Write its path, as in my_package.{name}."
         )
+    if not all(part.isidentifier() for part in path.split(".")):
+        return f"{path!r} can't be the path of a class: names are made of letters, digits and _."
     missing = _missing_part(module_name)
     if missing is not None:
         return missing
@@ -63,6 +65,8 @@ def _missing_part(module_name: str) -> str | None:
     parts = module_name.split(".")
     for end in range(1, len(parts) + 1):
         path, parent = ".".join(parts[:end]), ".".join(parts[: end - 1])
+        if path in sys.modules:
+            continue
         if parent:
             package = importlib.import_module(parent)
             if not hasattr(package, "__path__"):

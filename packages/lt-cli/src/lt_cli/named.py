@@ -4,6 +4,7 @@ A configuration imports what it names, and nothing else: ``callbacks: EarlyStopp
 class of lt-callbacks, ``optimizer: Adam`` imports torch's optimizers.
 """
 
+import ast
 import importlib
 import importlib.util
 import re
@@ -41,12 +42,20 @@ def words_written(arguments: ArgsType) -> set[str]:
 
 def short_names() -> dict[str, str]:
     """Return the package of each public name that may be written without a path."""
-    found = {}
-    for package in SHORT_NAMES:
-        if importlib.util.find_spec(package) is not None:
-            module = importlib.import_module(package)
-            found.update(dict.fromkeys(getattr(module, "__all__", ()), package))
-    return found
+    return {name: package for package in SHORT_NAMES for name in _public_names(package)}
+
+
+def _public_names(package: str) -> list[str]:
+    """Return what a package's ``__all__`` says; its source is read, it is not imported."""
+    spec = importlib.util.find_spec(package)
+    if spec is None or spec.origin is None:
+        return []
+    for statement in ast.parse(Path(spec.origin).read_text("utf-8")).body:
+        targets = getattr(statement, "targets", None) or [getattr(statement, "target", None)]
+        value = getattr(statement, "value", None)
+        if value is not None and any(getattr(one, "id", "") == "__all__" for one in targets):
+            return list(ast.literal_eval(value))
+    return []
 
 
 def import_named(words: Iterable[str]) -> None:
