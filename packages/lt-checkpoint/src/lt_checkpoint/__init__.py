@@ -1,3 +1,28 @@
 """Crash-safe checkpoints: folders of data, without a pickle."""
 
-__all__: list[str] = []
+import logging
+
+from lt_checkpoint.errors import (
+    CheckpointNotFoundError,
+    DamagedCheckpointError,
+    FolderInUseError,
+    SaveError,
+    UnsavableStateError,
+)
+from lt_checkpoint.folder_store import FolderStore, load, save, verify
+from lt_checkpoint.manifest import Manifest
+
+__all__ = [
+    "CheckpointNotFoundError",
+    "DamagedCheckpointError",
+    "FolderInUseError",
+    "FolderStore",
+    "Manifest",
+    "SaveError",
+    "UnsavableStateError",
+    "load",
+    "save",
+    "verify",
+]
+
+logging.getLogger(__name__).addHandler(logging.NullHandler())
