@@ -11,6 +11,7 @@ from lt_checkpoint.errors import (
 )
 from lt_checkpoint.folder_store import FolderStore, load, save, verify
 from lt_checkpoint.manifest import Manifest
+from lt_checkpoint.model_checkpoint import ModelCheckpoint
 
 __all__ = [
     "CheckpointNotFoundError",
@@ -18,6 +19,7 @@ __all__ = [
     "FolderInUseError",
     "FolderStore",
     "Manifest",
+    "ModelCheckpoint",
     "SaveError",
     "UnsavableStateError",
     "load",

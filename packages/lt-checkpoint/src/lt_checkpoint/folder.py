@@ -2,9 +2,9 @@
 
 import datetime
 import importlib.metadata
-import logging
 import platform
-from collections.abc import Iterator, Mapping
+import warnings
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, final
 
@@ -20,8 +20,6 @@ from lt_checkpoint.manifest import Manifest
 from lt_checkpoint.places import EXTENSION, kept_copy, read_hidden
 from lt_checkpoint.together import Ranks, on_first, together
 
-log = logging.getLogger("lt_checkpoint")
-
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,14 +31,12 @@ class Note:
         monitor: the name of the one that decides which checkpoint is the best.
         mode: whether the least or the greatest is the best.
         names: other names of the checkpoint, such as ``last``.
-        weights_only: whether a run can't go on from it.
     """
 
     metrics: Mapping[str, float] = field(default_factory=dict)
     monitor: str | None = None
     mode: Literal["min", "max"] = "min"
     names: tuple[str, ...] = ()
-    weights_only: bool = False
 
 
 @final
@@ -117,17 +113,17 @@ class Folder:
             return kept_copy(self.disk, self.path, name) or place
         return place
 
-    def newest_first(self, *, full: bool) -> Iterator[tuple[str, Manifest]]:
-        """Yield the checkpoints that may be whole, those a run can go on from before others."""
+    def newest_first(self, *, full: bool) -> tuple[list[tuple[str, Manifest]], dict[str, str]]:
+        """Return what :meth:`manifests` does, newest first.
+
+        Args:
+            full: put those that a run can go on from before those that hold weights only.
+        """
         whole, damaged = self.manifests()
-        if damaged:
-            log.warning("passed over in %s: %s", self.path, " ".join(damaged.values()))
         newest = whole[::-1]
         if full:
-            newest = [one for one in newest if one[1].kind == "full"] + [
-                one for one in newest if one[1].kind != "full"
-            ]
-        yield from newest
+            newest.sort(key=lambda one: one[1].kind != "full")
+        return newest, damaged
 
     def next_serial(self) -> int:
         """Return the number of the next checkpoint."""
@@ -190,12 +186,17 @@ class Folder:
         committing.discard(self.disk, self.path, self.found(name), name)
 
 
+def passed_over(reasons: Iterable[str]) -> None:
+    """Warn of damaged checkpoints in whose place another one is used."""
+    warnings.warn(" ".join([*reasons, "Another one is used instead."]), stacklevel=3)
+
+
 def describe(state: Mapping[str, Any], note: Note, world: Ranks) -> Manifest:
     """Return the manifest of a state, but for what is known when its files are written."""
     step, epoch = state.get("global_step"), state.get("epoch")
     encoder = draft.plain_encoder()
     return Manifest(
-        kind="weights" if note.weights_only else "full",
+        kind="weights" if "state_dict" in state and "optimizer_states" not in state else "full",
         epoch=epoch if type(epoch) is int else None,
         step=step if type(step) is int else None,
         world_size=world.world_size,

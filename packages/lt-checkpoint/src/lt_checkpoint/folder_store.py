@@ -8,7 +8,7 @@ from typing import Any, Literal, final
 from lt_checkpoint import lightning, reading
 from lt_checkpoint.disk import Disk
 from lt_checkpoint.errors import CheckpointNotFoundError, DamagedCheckpointError
-from lt_checkpoint.folder import Folder, Note
+from lt_checkpoint.folder import Folder, Note, passed_over
 from lt_checkpoint.manifest import Manifest
 from lt_checkpoint.places import EXTENSION, is_url, split
 from lt_checkpoint.remote_disk import disk_of
@@ -155,6 +155,18 @@ class FolderStore:
         best = _best_of(whole, self.root)
         return None if best is None else folder.place(best)
 
+    def exists(self, name: str) -> bool:
+        """Return whether there is anything of that name, whole or not."""
+        return self._exists(*self._place(name))
+
+    def has_any(self) -> bool:
+        """Return whether there is any checkpoint in the folder, whole or not."""
+        return bool(self._folder(self.root).names())
+
+    def place(self, name: str) -> str:
+        """Return the path of a name in the folder."""
+        return self._folder(self.root).place(name)
+
     def claim(self) -> None:
         """Become the one run that writes into the folder, before there is something to write.
 
@@ -213,26 +225,26 @@ class FolderStore:
         return state
 
     def _last(self, folder: Folder, *, rank: int, weights_only: bool) -> dict[str, Any]:
-        damaged = []
-        for name, manifest in folder.newest_first(full=not weights_only):
+        newest, damaged = folder.newest_first(full=not weights_only)
+        for name, _ in newest:
             try:
                 state = self._read(folder, name, rank=rank, weights_only=weights_only)
             except DamagedCheckpointError as error:
-                damaged.append(str(error))
-                log.warning("%s The one before it is used instead.", error)
+                damaged[name] = str(error)
                 continue
-            log.info("loaded %s of step %s", folder.place(name), manifest.step)
+            if damaged:
+                passed_over(damaged.values())
             return state
-        found = damaged or list(folder.manifests()[1].values())
         raise CheckpointNotFoundError(
             f"There is no whole checkpoint in {folder.path}. "
-            + (" ".join(found) or "Received a folder without any. Train without ckpt_path first.")
+            + (" ".join(damaged.values()) or "Received a folder without any.")
+            + " Leave ckpt_path out to train from the beginning."
         )
 
     def _best(self, folder: Folder, *, rank: int, weights_only: bool) -> dict[str, Any]:
         whole, damaged = folder.manifests()
         if damaged:
-            log.warning("passed over in %s: %s", folder.path, " ".join(damaged.values()))
+            passed_over(damaged.values())
         best = _best_of(whole, folder.path)
         if best is None:
             raise CheckpointNotFoundError(

@@ -49,13 +49,13 @@ def naming(path: str) -> Iterator[None]:
         if message.startswith("The checkpoint "):
             raise
         raise DamagedCheckpointError(
-            f"The checkpoint {path} is damaged and was not read: {message}. Use another one."
+            f"The checkpoint {path} is damaged and was not read: {message}."
         ) from error
     except OSError as error:
         if error.errno == errno.EACCES:
             raise
         raise DamagedCheckpointError(
-            f"The checkpoint {path} is damaged and was not read: {error}. Use another one."
+            f"The checkpoint {path} is damaged and was not read: {error}."
         ) from error
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeVar, final
 
-from lt_checkpoint.errors import SaveError
+from lt_checkpoint.errors import SaveError, UnsavableStateError
 
 T = TypeVar("T")
 
@@ -41,6 +41,7 @@ def together(world: Ranks, work: Callable[[], T]) -> list[T]:
     Raises:
         SaveError: another rank failed; the message names it. Where this rank failed, its own
             exception is raised.
+        UnsavableStateError: so did another rank's state.
     """
     if world.world_size == 1:
         return [work()]
@@ -56,7 +57,8 @@ def together(world: Ranks, work: Callable[[], T]) -> list[T]:
         raise failure
     for rank, (_, failed) in enumerate(outcomes):
         if failed is not None:
-            raise SaveError(f"A checkpoint is written by all ranks. Rank {rank} failed: {failed}")
+            kind = UnsavableStateError if failed.startswith("UnsavableStateError") else SaveError
+            raise kind(f"A checkpoint is written by all ranks. Rank {rank} failed: {failed}")
     return [found for found, _ in outcomes]
 
 
