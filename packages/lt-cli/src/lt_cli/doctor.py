@@ -30,7 +30,6 @@ LIBRARIES = {
     "numpy": ("arrays", "numpy"),
     "tensorboard": ("TensorBoardLogger, the default logger", "lt-callbacks[tensorboard]"),
     "tqdm": ("the progress bar", "lt-callbacks[tqdm]"),
-    "safetensors": ("checkpoints", "lt-checkpoint"),
 }
 """Libraries by distribution: what needs each, and what to install for it."""
 
