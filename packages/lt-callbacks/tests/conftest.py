@@ -72,6 +72,8 @@ def make_trainer() -> Callable[..., Trainer]:
 
     def make(*callbacks: Any, **words: Any) -> Trainer:
         words = {"max_epochs": 20, "num_sanity_val_steps": 0, "enable_progress_bar": None} | words
+        if not any(c.role == "checkpoint" for c in callbacks):
+            words.setdefault("enable_checkpointing", False)
         if words["enable_progress_bar"] is None:
             words["enable_progress_bar"] = any(c.role == "progress_bar" for c in callbacks)
         return Trainer(backend=DuckBackend(), logger=False, callbacks=list(callbacks), **words)
