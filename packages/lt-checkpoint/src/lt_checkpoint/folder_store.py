@@ -85,7 +85,7 @@ class FolderStore:
             name: ``"last"``, ``"best"``, the name of a checkpoint, its path or URL. A Lightning
                 ``.ckpt`` file is read too.
             world: the processes, where each has values of its own in the state.
-            weights_only: leave out all but the model, its hyper-parameters and how far it came.
+            weights_only: leave out what only a run that goes on needs, as optimizers.
 
         Raises:
             CheckpointNotFoundError: there is none of that name.
