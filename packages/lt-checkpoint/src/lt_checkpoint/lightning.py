@@ -3,7 +3,6 @@
 import datetime
 import os
 import pathlib
-import pickle
 from typing import Any
 
 import torch
@@ -59,10 +58,13 @@ def read(path: str | os.PathLike[str], *, accept_old_torch: bool = False) -> dic
     try:
         with torch.serialization.safe_globals(_PLAIN):
             found = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, ValueError, EOFError, KeyError) as error:
+    except OSError:
+        raise
+    except Exception as error:  # what a broken pickle makes the loader raise is anything
+        said = str(error).partition("\n")[0].rstrip(".") or type(error).__name__
         raise ValueError(
             f"A Lightning checkpoint holds tensors and data. Received {os.fspath(path)}, which "
-            f"torch's weights-only loader refuses: {str(error).splitlines()[0]} Save its "
+            f"torch's weights-only loader refuses: {said}. Save its "
             "hyper-parameters as plain values, in a process that trusts the file."
         ) from error
     if not isinstance(found, dict) or "state_dict" not in found:
@@ -76,9 +78,10 @@ def read(path: str | os.PathLike[str], *, accept_old_torch: bool = False) -> dic
 def export(path: str | os.PathLike[str], target: str | os.PathLike[str]) -> None:
     """Write a checkpoint of ours as a ``.ckpt`` file that Lightning loads.
 
-    It holds the weights, hyper-parameters, optimizers and schedules, and how far training came.
-    Lightning's ``load_from_checkpoint`` and ``ckpt_path`` take it; where in an epoch the run stood,
-    and the states of callbacks, are not in it.
+    It holds the weights, hyper-parameters, optimizers and schedules. Lightning's
+    ``load_from_checkpoint`` and ``ckpt_path`` take it. Its loops count from 0 then: Lightning
+    reads how far training came from a place of its own, which changes from version to version.
+    The states of callbacks are not in it either.
 
     Args:
         path: the checkpoint.
