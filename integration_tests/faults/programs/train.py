@@ -28,7 +28,7 @@ class Line(torch.nn.Module):
 
     def training_step(self, batch: Any, batch_idx: int) -> Any:
         loss = self.layer(torch.dropout(batch, 0.5, True)).pow(2).mean()
-        self.trainer.log("loss", float(loss), batch_size=1)
+        self.trainer.log("loss", loss.detach(), batch_size=1)
         return loss
 
     def configure_optimizers(self) -> Any:
