@@ -132,9 +132,11 @@ def _readable(stack: str) -> str:
     return "\n".join(lines[: ours[-1]] if ours else lines)
 
 
-def died(rank: int, ranks: int, exit_code: int) -> RankError:
-    """Return the error of a rank that ended without a word."""
-    if exit_code >= 0:
+def died(rank: int, ranks: int, exit_code: int | None) -> RankError:
+    """Return the error of a rank that ended without a word; None for a code nobody has seen."""
+    if exit_code is None:
+        how = "ended before its work was done"
+    elif exit_code >= 0:
         how = f"exited with code {exit_code}"
     else:
         how = f"was killed by {_signal_name(-exit_code)}"

@@ -15,7 +15,7 @@ import sys
 import tempfile
 import uuid
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from datetime import timedelta
 from pathlib import Path
@@ -31,7 +31,7 @@ from lt_accel.board import Board
 from lt_accel.environment import LOOPBACK
 from lt_accel.membership import is_up
 from lt_accel.ranks import RESULT, Enters, Job, run_rank
-from lt_accel.supervision import Supervisor, handing_on_signals
+from lt_accel.supervision import Supervisor, VanishedError, handing_on_signals
 
 T = TypeVar("T")
 
@@ -88,13 +88,15 @@ def launch(how: Launch, main: Callable[[], T], world: Enters) -> T:
             threads=threads,
         )
         supervisor = Supervisor(board, folder, hang_timeout=how.hang_timeout)
+        first: BaseException | None = None
         with _environment(threads), _quiet_fork(), supervisor, handing_on_signals(supervisor):
             try:
                 elastic_launch(_config(how, folder), run_rank)(job)
             except ChildFailedError as error:
-                first = _first_failure(error, how, folder)
-            else:
-                first = None
+                codes = {rank: failure.exitcode for rank, failure in error.failures.items()}
+                first = _first_failure(codes, supervisor, how, folder)
+            except VanishedError:
+                first = _first_failure({}, supervisor, how, folder)
         if first is not None:
             raise first
         # What our own rank wrote, in a folder that nobody else may enter.
@@ -181,12 +183,20 @@ def _quiet_fork() -> Iterator[None]:
         yield
 
 
-def _first_failure(error: ChildFailedError, how: Launch, folder: Path) -> BaseException:
-    """Return what began it: an exception, a rank that hung, one that was killed."""
-    ranks = how.processes * how.num_nodes
+def _first_failure(
+    codes: Mapping[int, int], supervisor: Supervisor, how: Launch, folder: Path
+) -> BaseException:
+    """Return what began it: an exception, a rank that hung, one that was killed.
+
+    Args:
+        codes: exit codes by rank, as far as torch's launcher tells them.
+        supervisor: who watched.
+        how: the launch.
+        folder: where ranks wrote down what happened to them.
+    """
+    ranks, first_rank = how.processes * how.num_nodes, how.node_rank * how.processes
     attempt = max((int(path.name.split("-")[1]) for path in folder.glob("stack-*")), default=0)
     records = failures.records(folder, attempt)
-    first_rank = how.node_rank * how.processes
     stacks = {
         first_rank + int(path.name.split("-")[2]): (path.stat().st_mtime, path.read_text())
         for path in folder.glob(f"stack-{attempt}-*")
@@ -197,15 +207,17 @@ def _first_failure(error: ChildFailedError, how: Launch, folder: Path) -> BaseEx
         rank, (seconds, stack) = min(stacks.items(), key=lambda item: item[1][0])
         if primary is None or seconds < primary.seconds:
             return failures.hung(rank, ranks, how.hang_timeout, stack)
-    if primary is None:
-        for rank, failure in sorted(error.failures.items(), key=lambda item: item[1].timestamp):
-            if all(record.rank != rank for record in records):
-                return failures.died(rank, ranks, failure.exitcode)
-    if not records:
-        return failures.died(*_any_failure(error, ranks))
-    return failures.raised(records[0], ranks)
-
-
-def _any_failure(error: ChildFailedError, ranks: int) -> tuple[int, int, int]:
-    rank, failure = error.get_first_failure()
-    return rank, ranks, failure.exitcode
+    if primary is not None:
+        return failures.raised(primary, ranks)
+    # Whom torch found, unless that one only followed: its own record says so, or we ended it.
+    followed = {record.rank for record in records}
+    followed |= {first_rank + row for when, row in supervisor.ended if when == attempt}
+    for rank, code in codes.items():
+        if rank not in followed:
+            return failures.died(rank, ranks, code)
+    if attempt in supervisor.vanished:
+        row, seen = supervisor.vanished[attempt]
+        return failures.died(first_rank + row, ranks, seen)
+    if records:
+        return failures.raised(records[0], ranks)
+    return failures.died(*next((rank, ranks, code) for rank, code in codes.items()))

@@ -56,15 +56,22 @@ class Membership:
         if device.type == "cuda":
             torch.cuda.set_device(device)
             words["device_id"] = device
-        if not elastic:
-            host = f"[{place.address}]" if ":" in place.address else place.address
-            words |= {
-                "init_method": f"tcp://{host}:{place.port}",
-                "rank": place.rank,
-                "world_size": place.world_size,
-            }
+        meeting = dist.TCPStore(
+            place.address,
+            place.port,
+            is_master=not elastic and place.rank == 0,
+            timeout=timeout,
+            wait_for_workers=False,
+        )
         dist.init_process_group(
-            backend or BACKENDS.get(device.type, "gloo"), timeout=timeout, **words
+            backend or BACKENDS.get(device.type, "gloo"),
+            # A launcher's meeting point outlives the group: one that is started again must not read
+            # the addresses of the one before.
+            store=dist.PrefixStore(f"lt/{place.restarts}", meeting),
+            rank=place.rank,
+            world_size=place.world_size,
+            timeout=timeout,
+            **words,
         )
         self._control = dist.new_group(backend="gloo", timeout=timeout)
         shares_memory = self.pulse.board.ranks == place.world_size

@@ -1,6 +1,8 @@
 """Ranks: what runs in a process that we started."""
 
+import faulthandler
 import os
+import pickle
 import signal
 import sys
 import time
@@ -77,18 +79,38 @@ def run_rank(job: Job) -> None:
     job.board.begin(place.local_rank, place.restarts)
     torch.set_num_threads(job.threads)
     stack = (job.folder / f"stack-{place.restarts}-{place.local_rank}").open("w")
+    if STACK_SIGNAL is not None:
+        faulthandler.register(STACK_SIGNAL, file=stack)
     with stack, Watchdog(pulse, limit=job.hang_timeout, parent=job.launcher, stack=stack):
         try:
             job.world.enter(place, pulse, elastic=True)
             result = job.main()
             job.world.barrier()
             if place.local_rank == 0:
-                torch.save(result, job.folder / RESULT)
+                _bring_back(result, job.folder / RESULT)
             job.world.leave()
         except BaseException as error:
             _fail(job, place, pulse, error)
         job.board.set(place.local_rank, Column.STATE, State.DONE)
 
+
+def _bring_back(result: Any, path: Path) -> None:
+    """Write down what ``main`` returned; a file, because a pipe holds little.
+
+    Raises:
+        TypeError: it can't be pickled.
+    """
+    try:
+        torch.save(result, path)
+    except (AttributeError, TypeError, pickle.PicklingError) as error:
+        raise TypeError(
+            "What a launch returns travels from rank 0 to its caller, and can be pickled. Received "
+            f"{type(result).__name__}: {error}. Return plain data and tensors."
+        ) from error
+
+
+STACK_SIGNAL = signal.SIGRTMAX - 3 if hasattr(signal, "SIGRTMAX") else None
+"""Upon it, a rank writes its stack down. One that nobody else uses, where the system has them."""
 
 RESULT = "result"
 STOPPED = "stopped"

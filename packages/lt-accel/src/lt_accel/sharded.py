@@ -24,7 +24,7 @@ try:
         fully_shard,
     )
 except ImportError:  # torch before 2.6, which select refuses for FSDP
-    FSDPModule = None
+    FSDPModule = None  # type: ignore[assignment, misc]
 
 Fn = TypeVar("Fn", bound=Callable[..., Any])
 
@@ -148,14 +148,10 @@ class FullySharded(_Parted):
         """Yield the modules that gather their parameters on their own, inner ones first."""
         policy = self._strategy.auto_wrap_policy
         if policy is None:
-            chosen = [
-                unit
-                for child in program.children()
+            for child in program.children():
                 # Those that only hold others are called through them.
-                for unit in (child if type(child) in HOLDERS else [child])  # type: ignore[attr-defined]
-                if any(True for _ in unit.parameters())
-            ]
-            yield from chosen
+                units = child.children() if type(child) in HOLDERS else [child]
+                yield from (unit for unit in units if any(True for _ in unit.parameters()))
             return
         choose = policy if callable(policy) else lambda module: type(module) in policy
         modules = [module for module in program.modules() if module is not program]

@@ -192,11 +192,12 @@ class TensorParallel(Strategy):
             ValueError: they don't multiply to the number of all processes.
         """
         total = processes * num_nodes
-        data, tensor = self.data_parallel_size, self.tensor_parallel_size
-        if tensor == "auto":
-            tensor = processes if data == "auto" else max(total // data, 1)
-        if data == "auto":
-            data = max(total // tensor, 1)
+        asked = self.data_parallel_size
+        if self.tensor_parallel_size != "auto":
+            tensor = self.tensor_parallel_size
+        else:
+            tensor = processes if asked == "auto" else max(total // asked, 1)
+        data = max(total // tensor, 1) if asked == "auto" else asked
         if data * tensor != total:
             raise ValueError(
                 "data_parallel_size times tensor_parallel_size is the number of processes. "
