@@ -129,6 +129,12 @@ class TorchBackend:
                 "torch.inference_mode, as around validation. Fit in another hook, such as "
                 "on_train_epoch_end."
             )
+        if optimizers and self.collective_forward and program is not self._program:
+            raise ValueError(
+                f"{self.sharding.reason} gives a program other parameters, so optimizers are made "
+                f"after that. Received {len(optimizers)} made before. Call setup(program, []), "
+                "make them, then call setup(program, optimizers)."
+            )
         self._switches.apply()
         self._settle()
         changed = self.sharding.spread(program, self.device, self._convert)

@@ -48,6 +48,7 @@ class Replicated(Sharding):
         self._parallel: DistributedDataParallel | None = None
         self._within = False  # whether a step is under way
         self._prepared = False  # whether it has been differentiated
+        self._records = False  # whether the next backward pass records a static graph
         self.reason = strategy.name
 
     def spread(self, program: Any, device: torch.device, convert: Callable[[Any], bool]) -> bool:
@@ -94,23 +95,28 @@ class Replicated(Sharding):
                 hook = options.ddp_comm_wrapper(hook)
             parallel.register_comm_hook(options.ddp_comm_state, hook)
         step.finish = self._finish
+        self._records = options.static_graph
         self._parallel = parallel
 
     def wrap(self, fn: Fn, phase: str) -> Fn:
         """Send training steps through the wrapper, those of an open window without averaging."""
         if phase not in ("train", "accumulate"):
             return beating(fn, self._world)
-        parallel, pulse = self._trained(), self._world.pulse
-        sync, beat = phase == "train", pulse.beat
+        parallel, beat = self._trained(), self._world.pulse.beat
+        sync = phase == "train"
 
         def step(*arguments: Any, **words: Any) -> Any:
             beat()
-            parallel.require_backward_grad_sync = sync
+            # Averaging within a window changes nothing but the time it takes; torch records a
+            # static graph in the first backward pass, and can't where it does not average.
+            parallel.require_backward_grad_sync = sync or self._records
             self._within = True
             try:
                 return parallel(fn, *arguments, **words)
             finally:
                 self._within = False
+                if sync:  # no window is open: the next step takes rank 0's buffers
+                    parallel.require_forward_param_sync = True
                 parallel.require_backward_grad_sync = True
 
         return cast(Fn, step)
@@ -130,6 +136,7 @@ class Replicated(Sharding):
             self._prepared = True
         with self._world.pulse:
             backward()
+        self._records = False
 
     def _finish(self, output: Any) -> None:
         """Keep the wrapper from preparing for a backward pass that was already, or won't come."""

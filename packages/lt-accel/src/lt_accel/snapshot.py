@@ -25,12 +25,26 @@ def restore_optimizer(optimizer: Any, state: Mapping[str, Any]) -> None:
 
     ``load_state_dict`` casts a state to the dtype of its parameter. For state that is kept in
     higher precision than a bfloat16 or float16 parameter (NAdam's ``mu_product``, say), that would
-    lose bits, so such tensors are put back as they were.
+    lose bits, so such tensors are put back as they were. Those of a parameter's shape are spread as
+    it is.
+
+    Raises:
+        ValueError: the state is of another number of parameters.
     """
     saved = copied(dict(state))
-    optimizer.load_state_dict(saved)
     indices = [index for group in saved["param_groups"] for index in group["params"]]
-    for index, parameter in zip(indices, parameters_of(optimizer), strict=True):
+    parameters = list(parameters_of(optimizer))
+    if len(indices) != len(parameters):
+        raise ValueError(
+            "An optimizer's state is put back into one of as many parameters. Received that of "
+            f"{len(indices)} for {len(parameters)} of {type(optimizer).__name__}. Make the same."
+        )
+    pairs = list(zip(indices, parameters, strict=True))
+    for index, parameter in pairs:
+        if one := saved["state"].get(index):
+            saved["state"][index] = {key: spread_like(v, parameter) for key, v in one.items()}
+    optimizer.load_state_dict(saved)
+    for index, parameter in pairs:
         loaded = optimizer.state.get(parameter, {})
         for name, value in saved["state"].get(index, {}).items():
             now = loaded.get(name)
