@@ -123,6 +123,11 @@ class TorchWorld:
         return self._place.restarts
 
     @property
+    def starts_processes(self) -> bool:
+        """Whether :meth:`launch` runs its function in other processes than this one."""
+        return self._outside is None and self._membership is None
+
+    @property
     def device(self) -> torch.device:
         """Where this rank computes."""
         return self.devices[self.local_rank % len(self.devices)]
