@@ -103,21 +103,22 @@ class Replicated(Sharding):
         if phase not in ("train", "accumulate"):
             return beating(fn, self._world)
         parallel, beat = self._trained(), self._world.pulse.beat
+        flags = parallel.__dict__  # past a module's slow way of setting an attribute
         sync = phase == "train"
 
         def step(*arguments: Any, **words: Any) -> Any:
             beat()
             # Averaging within a window changes nothing but the time it takes; torch records a
             # static graph in the first backward pass, and can't where it does not average.
-            parallel.require_backward_grad_sync = sync or self._records
+            flags["require_backward_grad_sync"] = sync or self._records
             self._within = True
             try:
                 return parallel(fn, *arguments, **words)
             finally:
                 self._within = False
                 if sync:  # no window is open: the next step takes rank 0's buffers
-                    parallel.require_forward_param_sync = True
-                parallel.require_backward_grad_sync = True
+                    flags["require_forward_param_sync"] = True
+                flags["require_backward_grad_sync"] = True
 
         return cast(Fn, step)
 
