@@ -10,6 +10,7 @@ Final weights are compared with those of the raw loop bit for bit, and between t
 """
 
 import argparse
+import functools
 import gc
 import logging
 import os
@@ -57,7 +58,7 @@ def by_backend(chosen: lt_accel.Selection) -> Contestant:
         model = network()
         backend.setup(model, [])
         (optimizer,) = backend.setup(model, [optimizer_for(model)])
-        step = backend.wrap_step(lambda batch: loss_of(model, batch), "train")
+        step = backend.wrap_step(functools.partial(loss_of, model), "train")
         for batch in batches:
             loss = step(backend.place(batch))
             backend.zero_grad(optimizer)

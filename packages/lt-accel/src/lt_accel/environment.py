@@ -140,10 +140,12 @@ PORTS = range(20_000, 32_000)
 """Where a port derived from the name of a job lies: below those the system hands out itself."""
 
 
-def placement(variables: Variables) -> Placement | None:
+def placement(variables: Variables, *, alone: bool = False) -> Placement | None:
     """Return the place that a launcher gave this process; None where nobody started others.
 
-    A group of one counts as nobody: there is nothing to join.
+    Args:
+        variables: the environment.
+        alone: whether a group of one counts; otherwise there is nothing to join.
 
     Raises:
         ValueError: a launcher left something out that is needed, or it is no number.
@@ -156,7 +158,7 @@ def placement(variables: Variables) -> Placement | None:
     for launcher in LAUNCHERS:
         if all(sign in variables for sign in launcher.signs):
             size = _number(variables, launcher, launcher.world_size)
-            return None if size == 1 else _placed(variables, launcher, size)
+            return _placed(variables, launcher, size) if size > 1 or alone else None
     return None
 
 

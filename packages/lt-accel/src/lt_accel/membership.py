@@ -56,7 +56,7 @@ class Membership:
         if device.type == "cuda":
             torch.cuda.set_device(device)
             words["device_id"] = device
-        meeting = dist.TCPStore(
+        meeting = dist.TCPStore(  # type: ignore[attr-defined]
             place.address,
             place.port,
             is_master=not elastic and place.rank == 0,
@@ -67,7 +67,9 @@ class Membership:
             backend or BACKENDS.get(device.type, "gloo"),
             # A launcher's meeting point outlives the group: one that is started again must not read
             # the addresses of the one before.
-            store=dist.PrefixStore(f"lt/{place.restarts}", meeting),
+            store=dist.PrefixStore(  # type: ignore[attr-defined]
+                f"lt/{place.restarts}", meeting
+            ),
             rank=place.rank,
             world_size=place.world_size,
             timeout=timeout,

@@ -7,7 +7,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, final
 
@@ -74,7 +74,8 @@ def run_rank(job: Job) -> None:
     os.setpgid(0, 0)  # Ctrl-C goes to the launcher alone, which hands it on once
     if (job.folder / STOPPED).exists():
         sys.exit(1)  # nobody wants this restart any more
-    place = _place()
+    place = placement(os.environ, alone=True)
+    assert place is not None  # torch's launcher has said so
     pulse = Pulse(job.board, place.local_rank)
     job.board.begin(place.local_rank, place.restarts)
     torch.set_num_threads(job.threads)
@@ -115,14 +116,6 @@ STACK_SIGNAL = signal.SIGRTMAX - 3 if hasattr(signal, "SIGRTMAX") else None
 RESULT = "result"
 STOPPED = "stopped"
 """Files in a job's folder: what rank 0 returned; that somebody asked the launcher to stop."""
-
-
-def _place() -> Placement:
-    place = placement(os.environ)
-    if place is None:  # a group of one
-        place = Placement(rank=0, world_size=1, local_rank=0, local_size=1)
-        place = replace(place, restarts=int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")))
-    return place
 
 
 def _fail(job: Job, place: Placement, pulse: Pulse, error: BaseException) -> None:
