@@ -1,6 +1,5 @@
 """A TensorDataset's batches, fetched at once: the bits, types and strides of torch's."""
 
-from collections import namedtuple
 from typing import Any
 
 import pytest
@@ -59,6 +58,8 @@ def test_each_batch_is_that_of_torch(
     if kind == "range":
         keys = range(min(keys), max(keys) + 1, data.draw(st.integers(1, 3)))
     rows = rows_of(dataset, default_collate)
+    if layout == "as made" and not nested and dtype is not torch.uint16:
+        assert rows is not None
     if rows is not None:
         given_keys = torch.tensor(keys) if kind == "tensor" else keys
         like(rows(given_keys), default_collate([dataset[key] for key in keys]))
@@ -87,9 +88,6 @@ def test_a_batch_is_a_copy() -> None:
         for (batch,) in LoaderStream(loader, phase="train").epoch(0):
             batch += 1
     assert tensor.tolist() == [0.0] * 4
-
-
-Point = namedtuple("Point", "x")
 
 
 @pytest.mark.parametrize(

@@ -79,6 +79,8 @@ class PassingReader(Reader):
 
     def begin(self, word: int, position: int) -> Iterator[Any]:
         """Begin to read, and to read on after the position."""
+        if self._restored == "ended" and position:
+            return iter(())  # nothing is left of it, and the state is for the next epoch
         restored, self._restored = self._restored, None
         batches = self._iterate(word, position if restored else 0)
         if restored and not position:
@@ -95,7 +97,7 @@ class PassingReader(Reader):
             return self._iterator
         if not self._seeded:
             self._iterator = began(loader, self._timeout)
-            return watched(self._iterator, self._name)
+            return watched(self._iterator, self._name, self.close)
         self._generator.manual_seed(mixed(word, WORKERS))
         before = states()
         try:
@@ -104,7 +106,7 @@ class PassingReader(Reader):
         finally:
             put_back(before)
         if loader.num_workers:
-            return watched(self._iterator, self._name)
+            return watched(self._iterator, self._name, self.close)
         return _seeded(self._iterator, mixed(word, BATCHES), number)
 
     def _in_a_new_epoch(self, batches: Iterator[Any], word: int, *, ended: bool) -> Iterator[Any]:

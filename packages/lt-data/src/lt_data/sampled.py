@@ -75,7 +75,7 @@ class SampledReader(Reader):
         loader = self._loader
         if loader.num_workers:
             self._iterator = self._begin_torch(tickets, word)
-            return watched(self._iterator, self._name)
+            return watched(self._iterator, self._name, self.close)
         if loader.pin_memory:
             self._iterator = self._begin_torch(tickets, word)
             return _apart(self._iterator)

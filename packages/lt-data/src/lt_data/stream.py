@@ -167,7 +167,9 @@ class LoaderStream:
         for batch in batches:
             self._batch += 1
             yield batch
-        self._note(ended=True)
+        self._live = False
+        if self._batch > self._start:
+            self._note(ended=True)
 
     def _read_ahead(self) -> Generator[Any, None, None]:
         self.start()
@@ -176,12 +178,12 @@ class LoaderStream:
         for batch, last, own in one_ahead(batches, self._reader.capture):
             self._batch += 1
             self._last_seen, self._own, self._own_ended = last, own, False
+            if last:  # the loader's state is now that of its end
+                self._note(ended=True)
             yield batch
-        self._note(ended=True)
 
     def _note(self, *, ended: bool) -> None:
         """Keep the state that the loader keeps by itself, as it is now."""
-        self._live = False
         self._own, self._own_ended = self._reader.capture(), ended
 
     def state_dict(self) -> dict[str, Any]:
@@ -199,9 +201,10 @@ class LoaderStream:
             "seed": self._seed,
             "lap": self._lap,
         }
-        own = self._reader.capture() if self._live and self._batch > self._start else self._own
-        if own is not None:
-            state |= {"loader": own, "loader_ended": self._own_ended and not self._live}
+        if self._live and self._batch > self._start:
+            self._note(ended=self.remaining == 0)
+        if self._own is not None:
+            state |= {"loader": self._own, "loader_ended": self._own_ended}
         return state
 
     def _position(self) -> int:
@@ -244,7 +247,8 @@ class LoaderStream:
     def _let_go(self) -> None:
         """Let go of an epoch that was not read to its end; persistent workers stay."""
         if self._live and self._batch > self._start:
-            self._note(ended=False)
+            self._note(ended=self.remaining == 0)
+        self._live = False
         reading, self._reading, self._batches = self._reading, None, None
         if reading is not None:
             reading.close()

@@ -133,9 +133,10 @@ def explained(error: RuntimeError, iterator: Any, name: str) -> RuntimeError | N
         )
     if told.startswith("DataLoader worker"):
         return RuntimeError(
-            f"Workers of a {name} loader live as long as they are needed. {told} Out of memory is "
-            "the usual cause: take fewer workers, a smaller prefetch_factor or smaller batches; "
-            "num_workers=0 shows an error of the dataset itself."
+            f"Workers of a {name} loader live as long as they are needed. Received: "
+            f"{told.rstrip('. ')}. The usual cause is that memory ran out: take fewer workers, a "
+            "smaller prefetch_factor or smaller batches. num_workers=0 shows what happens in the "
+            "dataset itself."
         )
     return None
 
