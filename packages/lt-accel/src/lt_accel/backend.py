@@ -7,7 +7,7 @@ from typing import Any, Literal, TypeVar, cast, final
 import torch
 from torch import Tensor, nn
 
-from lt_accel.gradients import clip, drop, parameters_of, reason_for
+from lt_accel.gradients import clip, drop, first_non_finite, parameters_of, reason_for
 from lt_accel.moving import placer
 from lt_accel.precision import Precision
 from lt_accel.randomness import capture_rng, isolate_rng, restore_rng
@@ -206,6 +206,15 @@ class TorchBackend:
             self._scaler.unscale(optimizer)
         return None if value is None else clip(optimizer, value, algorithm)
 
+    def first_non_finite(self, optimizer: Any) -> str | None:
+        """Return the name of a parameter whose gradient is not finite, None where none is.
+
+        With a scaler it is always None: an overflow is the scaler's business, which skips the step.
+        """
+        if self._scaler is not None:
+            return None
+        return first_non_finite(self._program, optimizer)
+
     def step(self, optimizer: Any, closure: Callable[[], Any] | None = None) -> bool:
         """Step the optimizer; False when the scaler found an overflow and skipped the step.
 
@@ -231,17 +240,21 @@ class TorchBackend:
         """Turn numbers and one-element tensors into floats, in one transfer for each device."""
         return read(values)
 
-    def capture(self) -> dict[str, Any]:
+    def capture(self, *, copy: bool = True) -> dict[str, Any]:
         """Return a snapshot of program, optimizers, scaler and random generators.
 
         Tensors are copies and stay on their device, except those of the random generators, which
         are on the CPU. What is no tensor is plain data, unless the program's own ``state_dict``
         holds something else.
+
+        Args:
+            copy: False to share the tensors of program and optimizers, which the next step changes.
         """
         program = self._program
+        take = copied if copy else _shared
         return {
-            "program": copied(program.state_dict()) if hasattr(program, "state_dict") else None,
-            "optimizers": [copied(optimizer.state_dict()) for optimizer in self._optimizers],
+            "program": take(program.state_dict()) if hasattr(program, "state_dict") else None,
+            "optimizers": [take(optimizer.state_dict()) for optimizer in self._optimizers],
             "scaler": None if self._scaler is None else self._scaler.state_dict(),
             "rng": capture_rng(self.device),
         }
@@ -267,6 +280,10 @@ class TorchBackend:
         if self._scaler is not None and state["scaler"] is not None:
             self._scaler.load_state_dict(state["scaler"])
         restore_rng(state["rng"], self.device)
+
+
+def _shared(state: Any) -> Any:
+    return state
 
 
 def _detecting_anomalies(fn: Fn) -> Fn:

@@ -15,13 +15,14 @@ from lt_loop.batches import windows
 from lt_loop.evaluate import evaluate, sanity_check
 from lt_loop.intervals import validation_interval
 from lt_loop.manual import manual_step
+from lt_loop.nonfinite import Rollback, leaving_out
 from lt_loop.optimizers import Schedule
 from lt_loop.profiling import TRAINING_BATCH
 from lt_loop.progress import Progress
 from lt_loop.run import Run
 from lt_loop.schedules import step_schedules
 from lt_loop.sources import Source
-from lt_loop.state import keep, restore
+from lt_loop.state import keep, restore, roll_back
 from lt_loop.steps import as_outputs, bind_place
 
 Steps = Generator[Progress, None, str | None]
@@ -47,7 +48,10 @@ def fit(run: Run) -> Generator[Progress, None, None]:
         run.call("on_train_start")
         reason = run.reason_to_stop(epoch_ended=True)
         while reason is None:
-            reason = yield from training.epoch()
+            try:
+                reason = yield from training.epoch()
+            except Rollback as rollback:
+                roll_back(run, str(rollback))
         run.logbook.page = None
         run.call("on_train_end")
     run.finish(reason)
@@ -64,13 +68,13 @@ class Training:
         """
         self.run = run
         self.window = run.window
-        step = automatic_step(run) if run.automatic else manual_step(run)
+        step = leaving_out(run, automatic_step(run) if run.automatic else manual_step(run))
         self.step = run.profiling.timed(step, TRAINING_BATCH)
         self.place = bind_place(run)
         self.starts = run.hooks["on_train_batch_start"]
         self.ends = run.hooks["on_train_batch_end"]
         self.wants_outputs = run.hooks["training_epoch_end"]
-        self.kept: list[Any] = []
+        self.at_safe_point = run.hooks["on_safe_point"]
         self.skipped = False
         # Whether they were made for the sanity check or are made now: it leaves no trace in the
         # random generators, so that the check changes nothing about the training.
@@ -115,7 +119,7 @@ class Training:
         else:
             keep(run)
             run.ports.backend.wrap_step(self._end_epoch, "sanity_check")(reason)
-        run.at_safe_point = True
+        self._reach_safe_point()
         if unyielded:
             yield progress
         return reason or run.reason_to_stop(epoch_ended=True)
@@ -131,6 +135,7 @@ class Training:
         for batch, window, closes in windows(batches, size, self.source.length, start=start):
             run.at_safe_point = False
             batch_idx = run.batch_idx = progress.batch
+            self.window.closes = closes
             batch = page.batch = place(batch)
             page.batch_size = None
             if starts and -1 in [hook(batch, batch_idx) for hook in starts]:
@@ -150,11 +155,19 @@ class Training:
             if self.step_plateaus:
                 self._step_plateaus()
             if closes and not self.window.pending:
-                run.at_safe_point = True
+                self._reach_safe_point()
                 yield progress
                 if reason := run.reason_to_stop(epoch_ended=False):
                     return reason
         return None
+
+    def _reach_safe_point(self) -> None:
+        run = self.run
+        run.at_safe_point = True
+        if self.at_safe_point:
+            with run.logbook.closed():
+                for hook in self.at_safe_point:
+                    hook()
 
     def _count(self, stepped: bool | None) -> None:
         progress = self.run.progress
@@ -184,7 +197,7 @@ class Training:
         for hook in self.ends:
             hook(outputs, batch, batch_idx)
         if self.wants_outputs and outputs:
-            self.kept.append(outputs)
+            self.run.outputs.append(outputs)
 
     def _validate(self) -> None:
         run = self.run
@@ -234,8 +247,8 @@ class Training:
         page = logbook.training
         page.enter("epoch")
         for hook in self.wants_outputs:
-            hook(self.kept)
-        self.kept = []
+            hook(run.outputs)
+        run.outputs = []
         logbook.settle(page)
         run.call("on_train_epoch_end")
         if run.monitors:

@@ -168,11 +168,11 @@ class Logbook:
         self._catch_up(page)
         for entry in page.entries.values():
             entry.last = None
+        self._exchange(page)
         results = [
             (entry, result)
             for entry in page.entries.values()
-            if entry.flags.on_epoch
-            and (result := entry.result(self._backend, self._world)) is not None
+            if entry.flags.on_epoch and (result := entry.result(self._backend)) is not None
         ]
         entries = [entry for entry, _ in results]
         values = [Scalar(result) for _, result in results]
@@ -196,6 +196,24 @@ class Logbook:
                 if entry.flags.logger and entry.loader in (index, None):
                     table[entry.flags.spelled(on_step=False)] = float(value)
         return tables
+
+    def _exchange(self, page: Page) -> None:
+        """Tell every rank what the others summed up under each name, all names at once.
+
+        A rank that logged a name nobody else did waits for nobody.
+        """
+        if self._world.world_size == 1:
+            return
+        own = {
+            name: entry.partial(self._backend)
+            for name, entry in page.entries.items()
+            if isinstance(entry, ScalarEntry) and entry.flags.sync_dist and entry.flags.on_epoch
+        }
+        ranks = self._world.gather(own)
+        for name in own:
+            entry = page.entries[name]
+            assert isinstance(entry, ScalarEntry)
+            entry.combine([partials[name] for partials in ranks if name in partials])
 
     @contextmanager
     def closed(self) -> Iterator[None]:
@@ -275,6 +293,11 @@ class Logbook:
         """The values logged with ``prog_bar=True``. Reading waits for the device."""
         self._catch_up(self.training)
         return dict(self._bar)
+
+    def take_in(self, metrics: Mapping[str, float]) -> None:
+        """Show the values that a run in other processes ended with."""
+        self._callback = {name: Scalar(value) for name, value in metrics.items()}
+        self._logged = dict(self._callback)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the partial sums of the training epoch under way, and the newest values."""
