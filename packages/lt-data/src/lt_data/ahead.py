@@ -1,31 +1,50 @@
-"""One ahead: reading one item further than is handed out, to know which is the last."""
+"""Ahead: looking for the next item of an iterator without taking it."""
 
-from collections.abc import Callable, Generator, Iterator
-from typing import Any, TypeVar
-
-T = TypeVar("T")
+from collections.abc import Iterator
+from typing import Any, final
 
 _END = object()
+_NOTHING = object()
 
 
-def one_ahead(
-    items: Iterator[Any], note: Callable[[], T]
-) -> Generator[tuple[Any, bool, T], None, None]:
-    """Yield each item, whether it is the last, and what was noted before the next was read.
+@final
+class Ahead:
+    """An iterator that can say whether the item it gave last was the last one.
 
-    What fails in reading the next item is raised in its turn, after this one was handed out.
+    Only when it is asked does it read one item ahead. What fails then is raised when that item is
+    asked for.
 
-    >>> list(one_ahead(iter("ab"), lambda: None))
-    [('a', False, None), ('b', True, None)]
+    >>> items = Ahead(iter("ab"))
+    >>> [(item, items.ended()) for item in items]
+    [('a', False), ('b', True)]
     """
-    item = next(items, _END)
-    while item is not _END:
-        noted, failure, following = note(), None, _END
-        try:
-            following = next(items, _END)
-        except Exception as error:
-            failure = error
-        yield item, failure is None and following is _END, noted
-        if failure is not None:
+
+    def __init__(self, items: Iterator[Any]) -> None:
+        self._items = items
+        self._next: Any = _NOTHING
+        self._failure: Exception | None = None
+
+    def __iter__(self) -> "Ahead":
+        return self
+
+    def __next__(self) -> Any:
+        if self._failure is not None:
+            failure, self._failure = self._failure, None
             raise failure
-        item = following
+        if self._next is _NOTHING:
+            item = next(self._items, _END)
+        else:
+            item, self._next = self._next, _NOTHING
+        if item is _END:
+            self._next = _END
+            raise StopIteration
+        return item
+
+    def ended(self) -> bool:
+        """Return whether there is nothing more."""
+        if self._next is _NOTHING and self._failure is None:
+            try:
+                self._next = next(self._items, _END)
+            except Exception as failure:
+                self._failure = failure
+        return self._next is _END

@@ -4,7 +4,7 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any, final
 
-from lt_data.ahead import one_ahead
+from lt_data.ahead import Ahead
 from lt_data.combined_loader import CombinedLoader
 from lt_data.modes import length, together, used_up
 from lt_data.opening import World
@@ -57,7 +57,7 @@ class CombinedStream:
         self._batch = 0
         self._cycling: set[int] = set()  # the parts that were read to their end in this epoch
         self._restored: Mapping[str, Any] | None = None
-        self._last_seen: bool | None = None  # of loaders without a length
+        self._ahead: Ahead | None = None  # of loaders without a length
         self._kept: dict[str, Any] | None = None  # the position, where one batch is read ahead
         self._reading: Generator[Any, None, None] | None = None
 
@@ -86,13 +86,12 @@ class CombinedStream:
         """
         self._end_epoch()
         self._epoch, self._batch, self._cycling = index, 0, set()
-        self._last_seen = self._kept = None
+        self._ahead = self._kept = None
         restored, self._restored = self._restored, None
         if restored is not None:
             self._go_on_from(restored, within=restored["epoch"] == index and restored["batch"])
         iterators = [part.epoch(index) for part in self._parts]
-        batches = self._batches(iterators)
-        self._reading = batches if self.length is not None else self._read_ahead(batches)
+        self._reading = self._batches(iterators)
         return self._reading
 
     def _go_on_from(self, state: Mapping[str, Any], *, within: bool) -> None:
@@ -132,15 +131,13 @@ class CombinedStream:
             cycling=self._cycling,
             places=self._places,
         )
+        if self.length is None:
+            items = self._ahead = Ahead(items)
         build = self._build
         for values in items:
             self._batch += 1
+            self._kept = None
             yield build(values)
-
-    def _read_ahead(self, batches: Iterator[Any]) -> Generator[Any, None, None]:
-        for batch, last, position in one_ahead(batches, self._position):
-            self._last_seen, self._kept = last, position
-            yield batch
 
     def _again(self, number: int) -> Iterator[Any]:
         part = self._parts[number]
@@ -152,11 +149,13 @@ class CombinedStream:
     def is_last(self) -> bool:
         """Whether the batch handed out last is the last one of its epoch.
 
-        Where the length is not known, one batch is read ahead to know it.
+        Where the length is not known, one batch is read ahead when this is asked.
         """
-        if self._last_seen is not None:
-            return self._last_seen
-        return self._batch > 0 and self._batch == self.length
+        if self._ahead is None:
+            return self._batch > 0 and self._batch == self.length
+        if self._kept is None:
+            self._kept = self._position()
+        return self._ahead.ended()
 
     @property
     def fingerprint(self) -> dict[str, Any]:

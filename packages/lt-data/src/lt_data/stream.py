@@ -3,7 +3,7 @@
 from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import Any, final
 
-from lt_data.ahead import one_ahead
+from lt_data.ahead import Ahead
 from lt_data.opening import Alone, World, reader_of, seed_of
 from lt_data.seeding import word_of
 from lt_data.settings import Settings
@@ -56,10 +56,10 @@ class LoaderStream:
         self._from = self._start = self._batch = 0  # units and batches at the start; batches now
         self._restored: Mapping[str, Any] | None = None
         self._read = False
-        self._last_seen: bool | None = None  # of a loader without a length
         self._own: Any = None  # what a loader that keeps its own state kept, when it was noted
         self._own_ended = False  # whether the loader had come to its end then
-        self._live = False  # whether its state is to be asked for now instead
+        self._live = False  # whether its state now is that after the batch handed out last
+        self._ahead: Ahead | None = None  # of a loader without a length
         self._salt = 0
         self._reading: Generator[Any, None, None] | None = None
         self._batches: Iterator[Any] | None = None
@@ -85,11 +85,18 @@ class LoaderStream:
     def is_last(self) -> bool:
         """Whether the batch handed out last is the last one of its epoch.
 
-        A loader without a length is read one batch ahead to know it.
+        A loader without a length is read one batch ahead when this is asked.
         """
-        if self._last_seen is not None:
-            return self._last_seen
-        return self._batch > self._start and self.remaining == 0
+        if self._batch == self._start:
+            return False
+        if (left := self.remaining) is not None or self._ahead is None:
+            return left == 0
+        if self._live:  # as long as nothing is read ahead
+            self._note(ended=False)
+            self._live = False
+            if self._ahead.ended():
+                self._note(ended=True)
+        return self._ahead.ended()
 
     @property
     def fingerprint(self) -> dict[str, Any]:
@@ -137,7 +144,7 @@ class LoaderStream:
         self._stand_at(position)
         for set_epoch in self._set_epoch:
             set_epoch(index)
-        self._reading = self._handed_out() if self.length is not None else self._read_ahead()
+        self._reading = self._handed_out()
         return self._reading
 
     def _stand_at(self, position: int) -> None:
@@ -151,7 +158,7 @@ class LoaderStream:
             self._start = -(-position // reader.deal.round)
         else:
             self._start = reader.deal.batches(units) - reader.deal.batches(units - position)
-        self._batch, self._last_seen, self._live = self._start, None, False
+        self._batch, self._live, self._ahead = self._start, False, None
 
     def start(self) -> None:
         """Begin to read the epoch now, so that its workers do too; else the first batch does."""
@@ -163,24 +170,15 @@ class LoaderStream:
         self.start()
         batches = self._batches
         assert batches is not None
-        self._live = True
+        if self.length is None:
+            batches = self._ahead = Ahead(batches)
         for batch in batches:
             self._batch += 1
+            self._live = True
             yield batch
         self._live = False
         if self._batch > self._start:
             self._note(ended=True)
-
-    def _read_ahead(self) -> Generator[Any, None, None]:
-        self.start()
-        batches = self._batches
-        assert batches is not None
-        for batch, last, own in one_ahead(batches, self._reader.capture):
-            self._batch += 1
-            self._last_seen, self._own, self._own_ended = last, own, False
-            if last:  # the loader's state is now that of its end
-                self._note(ended=True)
-            yield batch
 
     def _note(self, *, ended: bool) -> None:
         """Keep the state that the loader keeps by itself, as it is now."""
@@ -201,8 +199,8 @@ class LoaderStream:
             "seed": self._seed,
             "lap": self._lap,
         }
-        if self._live and self._batch > self._start:
-            self._note(ended=self.remaining == 0)
+        if self._live:
+            self._note(ended=self._position() == self._reader.units)
         if self._own is not None:
             state |= {"loader": self._own, "loader_ended": self._own_ended}
         return state
@@ -219,6 +217,7 @@ class LoaderStream:
         and none is left out, and ``batch`` is then counted in the new batches. The seed is that of
         the position.
         """
+        self._let_go()
         self._epoch, self._lap = int(state["epoch"]), int(state.get("lap", 0))
         self._seed = int(state.get("seed", self._seed))
         round_ = self._reader.deal.round
@@ -246,8 +245,8 @@ class LoaderStream:
 
     def _let_go(self) -> None:
         """Let go of an epoch that was not read to its end; persistent workers stay."""
-        if self._live and self._batch > self._start:
-            self._note(ended=self.remaining == 0)
+        if self._live:
+            self._note(ended=self._position() == self._reader.units)
         self._live = False
         reading, self._reading, self._batches = self._reading, None, None
         if reading is not None:
