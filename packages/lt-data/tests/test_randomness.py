@@ -210,6 +210,16 @@ def test_pinning_goes_through_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     assert pinned == read(opened(Augmented(), shuffle=True))
 
 
+def test_seeding_can_be_left_out() -> None:
+    settings = Settings(seed=1, seed_samples=False)
+    loader = DataLoader(Augmented(), 9, collate_fn=collated_with_noise)
+    torch.manual_seed(5), np.random.seed(6), random.seed(7)
+    expected = [noise() for _ in range(10)]
+    torch.manual_seed(5), np.random.seed(6), random.seed(7)
+    ((_, drawn), last) = next(LoaderStream(loader, phase="train", settings=settings).epoch(0))
+    assert [*drawn.tolist(), last] == expected, "as the generators stand, like torch"
+
+
 @pytest.mark.parametrize(
     ("data", "draws"),
     [

@@ -28,6 +28,7 @@ class TorchFeed:
         order: Ordering = "seeded",
         on_unseekable: OnUnseekable = "warn",
         timeout: float = 300.0,
+        seed_samples: bool = True,
     ) -> None:
         """Settle how loaders are read.
 
@@ -41,13 +42,19 @@ class TorchFeed:
                 says so once when it is; ``"error"`` refuses to open it.
             timeout: seconds within which the workers of a DataLoader without a timeout of its own
                 hand over a batch; then an error says which one hangs. 0 waits without end.
+            seed_samples: False for data that draws nothing at random, to save the seeding of each
+                sample (8 µs). What does draw then draws as under torch.
 
         Raises:
             TypeError: a number is none.
             ValueError: a choice is none of those there are, or the time is negative.
         """
         self._settings = Settings(
-            seed=seed, order=order, on_unseekable=on_unseekable, timeout=timeout
+            seed=seed,
+            order=order,
+            on_unseekable=on_unseekable,
+            timeout=timeout,
+            seed_samples=seed_samples,
         )
 
     def open(self, loader: Any, *, phase: str, world: World) -> LoaderStream | CombinedStream:

@@ -47,19 +47,22 @@ class Fetch(Dataset[Any]):
         draws: whether anything here may draw random numbers.
     """
 
-    def __init__(self, dataset: Any, collate: Callable[[Any], Any], *, batched: bool) -> None:
+    def __init__(
+        self, dataset: Any, collate: Callable[[Any], Any], *, batched: bool, seeded: bool
+    ) -> None:
         """Keep what is asked.
 
         Args:
             dataset: has samples.
             collate: makes a batch of a list of samples, or of one sample.
             batched: whether there is a list.
+            seeded: False to seed nothing at all.
         """
         self.given = dataset
         self._collate = collate
         self._batched = batched
-        self._samples_draw = draws_samples(dataset)
-        self._collate_draws = collate not in (default_collate, default_convert)
+        self._samples_draw = seeded and draws_samples(dataset)
+        self._collate_draws = seeded and collate not in (default_collate, default_convert)
         self.draws = self._samples_draw or self._collate_draws
 
     def __getitem__(self, ticket: Ticket) -> Any:

@@ -61,11 +61,10 @@ def reader_of(loader: Any, *, phase: str, place: str, world: World, settings: Se
     alone = world.world_size == 1 or shards_itself(loader)
     deal = Deal(training=training) if alone else Deal(world.rank, world.world_size, 1, training)
     reader: Reader
-    words: dict[str, Any] = {"name": name, "place": deal, "timeout": float(settings.timeout)}
     if is_taken_over(loader, settings, alone=alone, name=name):
-        reader = SampledReader(loader, **words)
+        reader = SampledReader(loader, name=name, place=deal, settings=settings)
     else:
-        passing = PassingReader(loader, **words, seeded=settings.order == "seeded")
+        passing = PassingReader(loader, name=name, place=deal, settings=settings)
         if training and settings.on_unseekable == "error" and not passing.seeks:
             raise ValueError(
                 "With on_unseekable='error' a position in the training data is reached without "

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 from lt_data.dealing import Deal
 from lt_data.readers import Reader, log
 from lt_data.seeding import BATCHES, WORKERS, mixed, put_back, seed_generators, states
+from lt_data.settings import Settings
 from lt_data.waiting import watched
 from lt_data.workers import (
     began,
@@ -41,24 +42,21 @@ class PassingReader(Reader):
 
     unit = "batches"
 
-    def __init__(
-        self, loader: Any, *, name: str, place: Deal, timeout: float, seeded: bool
-    ) -> None:
+    def __init__(self, loader: Any, *, name: str, place: Deal, settings: Settings) -> None:
         """Take a loader over, without changing it.
 
         Args:
             loader: which one.
             name: what to call it in messages.
             place: this process among those that share the data.
-            timeout: seconds that workers may take for a batch, 0 for any time.
-            seeded: whether a DataLoader gets random numbers of its own.
+            settings: how it is read.
         """
-        self._loader, self._name, self._timeout = loader, name, timeout
+        self._loader, self._name, self._timeout = loader, name, float(settings.timeout)
         self.deal = Deal(place.rank, place.world_size, 1, place.training, place.training)
         self._lies_ready = type(loader) in (list, tuple, range)
         self._stateful = stateful_part(loader)
         self.seeks = self._lies_ready or self._stateful is not None
-        self._seeded = seeded and isinstance(loader, DataLoader)
+        self._seeded = settings.order == "seeded" and isinstance(loader, DataLoader)
         self._generator = torch.Generator()
         self._twin = loader
         if self._seeded and self._stateful is None and reads_like_torch(loader):

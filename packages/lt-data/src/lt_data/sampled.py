@@ -11,6 +11,7 @@ from lt_data.fetching import Fetch, Ticket
 from lt_data.orders import Order, generators_of, order_of, samples_of
 from lt_data.readers import Reader
 from lt_data.seeding import SAMPLES, WORKERS, mixed, put_back, states
+from lt_data.settings import Settings
 from lt_data.tensor_rows import rows_of
 from lt_data.waiting import watched
 from lt_data.workers import began, copied, end_persistent_workers, end_workers_of
@@ -25,16 +26,18 @@ class SampledReader(Reader):
     afterwards where they stood before. What comes before a position is skipped without loading it.
     """
 
-    def __init__(self, loader: DataLoader[Any], *, name: str, place: Deal, timeout: float) -> None:
+    def __init__(
+        self, loader: DataLoader[Any], *, name: str, place: Deal, settings: Settings
+    ) -> None:
         """Take a loader over, without changing it.
 
         Args:
             loader: which one.
             name: what to call it in messages.
             place: this process among those that share the data; its ``size`` is not used.
-            timeout: seconds that workers may take for a batch, 0 for any time.
+            settings: how it is read.
         """
-        self._loader, self._name, self._timeout = loader, name, timeout
+        self._loader, self._name, self._timeout = loader, name, float(settings.timeout)
         samples = samples_of(loader)
         self._samples = samples is not None
         self._sampler: Any = (
@@ -47,7 +50,12 @@ class SampledReader(Reader):
         self.deal = Deal(place.rank, place.world_size, size, place.training, drop_last)
         self.unit = "samples" if self._samples or not self._batched else "batches"
         self._generators = generators_of(loader)
-        self._fetch = Fetch(loader.dataset, loader.collate_fn, batched=self._batched)
+        self._fetch = Fetch(
+            loader.dataset,
+            loader.collate_fn,
+            batched=self._batched,
+            seeded=settings.seed_samples,
+        )
         self._twin: DataLoader[Any] | None = None
         self._tickets = _Tickets()
         self._workers_generator = torch.Generator()

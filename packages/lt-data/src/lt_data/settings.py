@@ -22,6 +22,7 @@ class Settings:
     order: Ordering = "seeded"
     on_unseekable: OnUnseekable = "warn"
     timeout: float = 300.0
+    seed_samples: bool = True
 
     def __post_init__(self) -> None:
         _check_choice("order", self.order, get_args(Ordering))
