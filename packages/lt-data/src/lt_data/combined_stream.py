@@ -89,7 +89,8 @@ class CombinedStream:
         self._ahead = self._kept = None
         restored, self._restored = self._restored, None
         if restored is not None:
-            self._go_on_from(restored, within=restored["epoch"] == index and restored["batch"])
+            within = restored["epoch"] == index and restored["batch"] > 0
+            self._go_on_from(restored, within=within)
         iterators = [part.epoch(index) for part in self._parts]
         self._reading = self._batches(iterators)
         return self._reading

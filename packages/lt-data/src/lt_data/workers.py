@@ -20,6 +20,8 @@ from typing import Any, final
 from torch.utils.data import DataLoader, get_worker_info
 from torch.utils.data.dataloader import _BaseDataLoaderIter, _MultiProcessingDataLoaderIter
 
+from lt_data.fetching import Fetch
+
 _STACKS = getattr(signal, "SIGUSR2", None)
 """The signal at which a worker writes its stack to standard error."""
 
@@ -88,8 +90,8 @@ class _Begin:
         if _STACKS is not None:
             faulthandler.register(_STACKS, file=2, all_threads=True)
         info = get_worker_info()
-        if info is not None and (given := getattr(info.dataset, "given", None)) is not None:
-            object.__setattr__(info, "dataset", given)  # the user's, not what fetches from it
+        if info is not None and isinstance(info.dataset, Fetch):
+            object.__setattr__(info, "dataset", info.dataset.given)  # as the user expects
         if self._then is not None:
             self._then(worker)
 
