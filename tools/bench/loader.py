@@ -4,8 +4,8 @@ Both read the same samples in the same batches, in rounds: in each round everybo
 in turn, and is compared with the DataLoader of that round. What is printed are medians over the
 rounds. The batches of both are compared, to the bit, before the clock starts.
 
-    hatch run bench:loader               # all kinds of data
-    hatch run bench:loader --rounds 5    # sooner, and less exact
+    python tools/bench/loader.py               # all kinds of data
+    python tools/bench/loader.py --rounds 5    # sooner, and less exact
 """
 
 import argparse

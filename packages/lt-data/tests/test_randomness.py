@@ -178,6 +178,7 @@ def test_a_dataset_that_is_iterated_is_drawn_anew_from_the_epoch() -> None:
 def test_workers_see_the_users_dataset() -> None:
     class Told(Augmented):
         offset = 0
+        given = "a name that the package uses too"
 
         def __getitem__(self, index: int) -> Any:
             info = get_worker_info()
