@@ -219,6 +219,9 @@ def test_seeding_can_be_left_out() -> None:
     torch.manual_seed(5), np.random.seed(6), random.seed(7)
     ((_, drawn), last) = next(LoaderStream(loader, phase="train", settings=settings).epoch(0))
     assert [*drawn.tolist(), last] == expected, "as the generators stand, like torch"
+    torch.manual_seed(5), np.random.seed(6), random.seed(7)
+    stream = LoaderStream(DataLoader(Streamed(), 6), phase="train", settings=settings)
+    assert next(stream.epoch(0)).tolist() == expected[:6]
 
 
 @pytest.mark.parametrize(

@@ -57,6 +57,7 @@ class PassingReader(Reader):
         self._stateful = stateful_part(loader)
         self.seeks = self._lies_ready or self._stateful is not None
         self._seeded = settings.order == "seeded" and isinstance(loader, DataLoader)
+        self._each_seeded = settings.seed_samples
         self._generator = torch.Generator()
         self._twin = loader
         if self._seeded and self._stateful is None and reads_like_torch(loader):
@@ -103,7 +104,7 @@ class PassingReader(Reader):
             self._iterator = began(loader, self._timeout)
         finally:
             put_back(before)
-        if loader.num_workers:
+        if loader.num_workers or not self._each_seeded:
             return watched(self._iterator, self._name, self.close)
         return _seeded(self._iterator, mixed(word, BATCHES), number)
 
