@@ -44,6 +44,11 @@ class VersionedFolder:
         return self._version
 
     @property
+    def is_new(self) -> bool:
+        """Whether the version was left open and nobody has asked for it yet."""
+        return self._version is None
+
+    @property
     def root(self) -> Path:
         """The folder of all versions."""
         return Path(self.save_dir, self.name)
