@@ -11,7 +11,6 @@ pytest.importorskip("tensorboard")
 pytest.importorskip("torch")
 
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from tensorboard.compat.proto.graph_pb2 import GraphDef
 
 from lt_callbacks import TensorBoardLogger
 
@@ -225,7 +224,7 @@ def test_the_graph_is_drawn_and_leaves_no_trace(tmp_path: Path) -> None:
     logger.log_graph(model)
     logger.finalize("success")
 
-    names = {node.name for node in GraphDef.FromString(events(logger.log_dir).Graph()).node}
+    names = {node.name for node in events(logger.log_dir).Graph().node}
     assert {"Network/Linear[first]/weight", "Network/BatchNorm1d[norm]/running_mean"} <= names
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert torch.equal(torch.get_rng_state(), generator)

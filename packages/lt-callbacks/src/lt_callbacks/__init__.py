@@ -11,23 +11,39 @@ if TYPE_CHECKING:
     from lt_callbacks.csv_logger import CSVLogger
     from lt_callbacks.early_stopping import EarlyStopping
     from lt_callbacks.gradient_check import GradientCheck
+    from lt_callbacks.logger import Logger
+    from lt_callbacks.mlflow_logger import MLFlowLogger
+    from lt_callbacks.rich_progress_bar import RichProgressBar, RichProgressBarTheme
     from lt_callbacks.tensorboard_logger import TensorBoardLogger
     from lt_callbacks.tqdm_progress_bar import TQDMProgressBar
+    from lt_callbacks.wandb_logger import WandbLogger
 
 __all__ = [
     "CSVLogger",
     "EarlyStopping",
     "GradientCheck",
+    "Logger",
+    "MLFlowLogger",
+    "ProgressBar",
+    "RichProgressBar",
+    "RichProgressBarTheme",
     "TQDMProgressBar",
     "TensorBoardLogger",
+    "WandbLogger",
 ]
 
 _MODULES = {
     "CSVLogger": "csv_logger",
     "EarlyStopping": "early_stopping",
     "GradientCheck": "gradient_check",
+    "Logger": "logger",
+    "MLFlowLogger": "mlflow_logger",
+    "ProgressBar": "progress_bar",
+    "RichProgressBar": "rich_progress_bar",
+    "RichProgressBarTheme": "rich_theme",
     "TQDMProgressBar": "tqdm_progress_bar",
     "TensorBoardLogger": "tensorboard_logger",
+    "WandbLogger": "wandb_logger",
 }
 
 if not TYPE_CHECKING:  # so that a type checker refuses a misspelt name

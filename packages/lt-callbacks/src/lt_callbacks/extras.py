@@ -6,9 +6,14 @@ from typing import Any
 
 LIBRARIES: dict[str, tuple[str, ...]] = {
     "gradients": ("torch",),
+    "mlflow": ("mlflow",),
+    "mlflow-sqlite": ("mlflow", "sqlalchemy", "alembic"),
+    "notebook": ("tqdm", "ipywidgets"),
     "profiler": ("torch",),
+    "rich": ("rich",),
     "tensorboard": ("tensorboard", "torch"),
     "tqdm": ("tqdm",),
+    "wandb": ("wandb",),
 }
 """The libraries that each extra of this package brings."""
 

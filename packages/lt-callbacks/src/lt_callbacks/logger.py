@@ -63,7 +63,7 @@ class Logger(Callback, ABC):
             )
         self._prefix, self._on_error = prefix, on_error
         self._status = "success"
-        self._warned = False
+        self._warned: set[str] = set()
 
     @property
     @abstractmethod
@@ -134,7 +134,7 @@ class Logger(Callback, ABC):
     def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
         """Learn whether this process writes."""
         self.writes = trainer.is_global_zero
-        self._status, self._warned = "success", False
+        self._status, self._warned = "success", set()
 
     def on_log(self, metrics: dict[str, float], step: int) -> None:
         """Record what the engine hands out."""
@@ -158,19 +158,16 @@ class Logger(Callback, ABC):
         except Exception as error:
             if self._on_error == "raise":
                 raise
-            self.warn(f"{type(self).__name__} failed in {doing}: {type(error).__name__}: {error}")
+            what = f"{type(self).__name__} failed in {doing}: {type(error).__name__}: {error}"
+            self.warn(f"{what}. The run goes on; on_error='raise' would end it.", about=doing)
 
-    def warn(self, sentence: str) -> None:
-        """Warn once for each run; what follows is logged."""
-        if self._warned:
-            log.info(sentence)
+    def warn(self, message: str, *, about: str) -> None:
+        """Warn, once for each run and subject; what follows is logged."""
+        if about in self._warned:
+            log.info(message)
             return
-        self._warned = True
-        warnings.warn(
-            f"{sentence}. The run goes on; on_error='raise' would end it.",
-            RuntimeWarning,
-            stacklevel=3,
-        )
+        self._warned.add(about)
+        warnings.warn(message, RuntimeWarning, stacklevel=3)
 
     def prefixed(self, metrics: Mapping[str, Any]) -> dict[str, float]:
         """Return the metrics as numbers, with the prefix before each name."""
