@@ -5,6 +5,7 @@ import os
 import struct
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
@@ -49,6 +50,16 @@ def records(path: Path) -> Iterator[Any]:
             parts = b""
 
 
+def whole(path: Path) -> list[Any]:
+    """The records of a run that is over: W&B writes the last of them after ``finish``."""
+    for _ in range(300):
+        found = list(records(path))
+        if any(record.HasField("exit") for record in found):
+            return found
+        time.sleep(0.1)
+    raise AssertionError(f"{path} has no end")
+
+
 def written(logger: WandbLogger) -> tuple[list[dict[str, Any]], dict[str, Any], Any]:
     """What a run's file holds when it is over: rows, hyper-parameters and the run."""
     folder = Path(logger.experiment.dir).parent
@@ -57,7 +68,7 @@ def written(logger: WandbLogger) -> tuple[list[dict[str, Any]], dict[str, Any], 
     config: dict[str, Any] = {}
     run = None
     (file,) = folder.glob("*.wandb")
-    for record in records(file):
+    for record in whole(file):
         if record.HasField("run"):
             run = record.run
         for update in (record.config, record.run.config):
