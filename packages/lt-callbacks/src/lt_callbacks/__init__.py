@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from lt_callbacks.gradient_check import GradientCheck
     from lt_callbacks.logger import Logger
     from lt_callbacks.mlflow_logger import MLFlowLogger
-    from lt_callbacks.rich_progress_bar import RichProgressBar, RichProgressBarTheme
+    from lt_callbacks.progress_bar import ProgressBar
+    from lt_callbacks.rich_progress_bar import RichProgressBar
+    from lt_callbacks.rich_theme import RichProgressBarTheme
     from lt_callbacks.tensorboard_logger import TensorBoardLogger
     from lt_callbacks.tqdm_progress_bar import TQDMProgressBar
     from lt_callbacks.wandb_logger import WandbLogger

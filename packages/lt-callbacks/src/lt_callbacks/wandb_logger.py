@@ -201,7 +201,7 @@ class WandbLogger(RemoteLogger):
         self,
         kind: str,
         key: str,
-        items: list[Any],
+        items: Any,
         step: int | None,
         words: Mapping[str, list[Any]],
     ) -> None:
@@ -209,7 +209,7 @@ class WandbLogger(RemoteLogger):
             raise ValueError(
                 "Media are logged as a list, with a list of as many values for each further "
                 f"argument. Received {type(items).__name__} and "
-                f"{ ({word: len(values) for word, values in words.items()}) }."
+                f"{ {word: len(values) for word, values in words.items()} }."
             )
         made = [
             _wandb_runs().media(kind, item, {word: v[at] for word, v in words.items()})

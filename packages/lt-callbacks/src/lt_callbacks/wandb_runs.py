@@ -33,7 +33,8 @@ def begin(step: str, **arguments: Any) -> Any:
 
 def project_set_up() -> str | None:
     """Return the project that wandb is set up for, by its settings or environment."""
-    return wandb.setup().settings.project
+    found: str | None = wandb.setup().settings.project
+    return found
 
 
 def log_in() -> None:
