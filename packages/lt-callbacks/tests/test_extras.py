@@ -10,8 +10,11 @@ from lt_callbacks.extras import LIBRARIES, check, load, missing
 
 NEEDED = {
     "GradientCheck": "gradients",
+    "MLFlowLogger": "mlflow-sqlite",
+    "RichProgressBar": "rich",
     "TensorBoardLogger": "tensorboard",
     "TQDMProgressBar": "tqdm",
+    "WandbLogger": "wandb",
 }
 
 

@@ -5,12 +5,19 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from tensorboard.compat.proto.event_pb2 import Event, SessionLog  # type: ignore[import-untyped]
 from tensorboard.compat.proto.summary_pb2 import Summary  # type: ignore[import-untyped]
 from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
-__all__ = ["SummaryWriter", "write_graph", "write_hyperparameters", "write_scalars"]
+__all__ = [
+    "SummaryWriter",
+    "write_graph",
+    "write_hyperparameters",
+    "write_restart",
+    "write_scalars",
+]
 
 
 def write_scalars(writer: SummaryWriter, scalars: Mapping[str, float], step: int | None) -> None:
@@ -25,6 +32,13 @@ def write_hyperparameters(
     """Write what the tab HPARAMS shows: the parameters, and which scalars to compare them by."""
     for summary in hparams(dict(params), dict(metrics)):
         _add(writer, summary, step)
+
+
+def write_restart(writer: SummaryWriter, step: int) -> None:
+    """Write that the run goes on from a step: TensorBoard hides older points from there on."""
+    restart = SessionLog(status=SessionLog.START)
+    for _ in range(2):  # the first one of a folder means nothing to it but a start
+        writer.file_writer.add_event(Event(step=step, session_log=restart), step)  # type: ignore[attr-defined]
 
 
 def write_graph(writer: SummaryWriter, model: nn.Module, example: Any) -> None:

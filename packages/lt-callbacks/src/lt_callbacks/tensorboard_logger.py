@@ -91,7 +91,8 @@ class TensorBoardLogger(FolderLogger):
         if not self.writes:
             return cast("SummaryWriter", NoExperiment())
         if self._experiment is None:
-            self._experiment = self._open()
+            folder = os.fspath(self._folder.claim())
+            self._experiment = _event_files().SummaryWriter(folder, **self._writer_arguments)
         return self._experiment
 
     @on_rank_zero
@@ -192,15 +193,8 @@ class TensorBoardLogger(FolderLogger):
     def take_back(self, step: int) -> None:
         """Let TensorBoard hide the points at this step and later ones, which are in older files."""
         if self._has_events():
-            self.finalize("")
-            self._experiment = self._open(purge_step=step)
-
-    def _open(self, **arguments: Any) -> "SummaryWriter":
-        folder = os.fspath(self._folder.claim())
-        made: SummaryWriter = _event_files().SummaryWriter(
-            folder, **self._writer_arguments | arguments
-        )
-        return made
+            self.finalize("")  # so that what hides them is in a file after theirs
+            _event_files().write_restart(self.experiment, step)
 
     def _has_events(self) -> bool:
         """Whether somebody wrote event files into the folder before this run."""

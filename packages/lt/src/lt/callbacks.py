@@ -9,9 +9,22 @@ import lt_callbacks
 from lt_loop import Callback
 
 if TYPE_CHECKING:
-    from lt_callbacks import EarlyStopping, GradientCheck, TQDMProgressBar
+    from lt_callbacks import (
+        EarlyStopping,
+        GradientCheck,
+        ProgressBar,
+        RichProgressBar,
+        TQDMProgressBar,
+    )
 
-__all__ = ["Callback", "EarlyStopping", "GradientCheck", "TQDMProgressBar"]
+__all__ = [
+    "Callback",
+    "EarlyStopping",
+    "GradientCheck",
+    "ProgressBar",
+    "RichProgressBar",
+    "TQDMProgressBar",
+]
 
 
 def __getattr__(name: str) -> Any:
