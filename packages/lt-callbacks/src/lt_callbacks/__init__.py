@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from lt_callbacks.gradient_check import GradientCheck
     from lt_callbacks.logger import Logger
     from lt_callbacks.mlflow_logger import MLFlowLogger
+    from lt_callbacks.preemption import Preemption
     from lt_callbacks.progress_bar import ProgressBar
     from lt_callbacks.rich_progress_bar import RichProgressBar
     from lt_callbacks.rich_theme import RichProgressBarTheme
@@ -26,6 +27,7 @@ __all__ = [
     "GradientCheck",
     "Logger",
     "MLFlowLogger",
+    "Preemption",
     "ProgressBar",
     "RichProgressBar",
     "RichProgressBarTheme",
@@ -40,6 +42,7 @@ _MODULES = {
     "GradientCheck": "gradient_check",
     "Logger": "logger",
     "MLFlowLogger": "mlflow_logger",
+    "Preemption": "preemption",
     "ProgressBar": "progress_bar",
     "RichProgressBar": "rich_progress_bar",
     "RichProgressBarTheme": "rich_theme",

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from lt_callbacks import (
         EarlyStopping,
         GradientCheck,
+        Preemption,
         ProgressBar,
         RichProgressBar,
         TQDMProgressBar,
@@ -21,6 +22,7 @@ __all__ = [
     "Callback",
     "EarlyStopping",
     "GradientCheck",
+    "Preemption",
     "ProgressBar",
     "RichProgressBar",
     "TQDMProgressBar",
