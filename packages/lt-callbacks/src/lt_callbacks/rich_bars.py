@@ -40,6 +40,8 @@ class Times(ProgressColumn):
 
     def render(self, task: Task) -> Text:
         """Return the two times; the second one while there is something left."""
+        if type(self) in task.fields["hidden"]:
+            return Text("")
         elapsed, speed = task.elapsed or 0.0, batches_in_a_second(task)
         remaining = task.remaining
         if remaining and speed:
@@ -57,6 +59,8 @@ class Speed(ProgressColumn):
 
     def render(self, task: Task) -> Text:
         """Return the mean since the bar began."""
+        if type(self) in task.fields["hidden"]:
+            return Text("")
         speed = batches_in_a_second(task)
         return Text("?it/s" if speed is None else f"{speed:.2f}it/s", style=self._style)
 
@@ -74,7 +78,7 @@ class FittedBar(BarColumn):
     def render(self, task: Task) -> Any:
         """Return the bar."""
         self.bar_width = task.fields["bar_width"]
-        return super().render(task)
+        return super().render(task) if self.bar_width else Text("")
 
 
 @final
@@ -151,8 +155,10 @@ class RichScreen:
             total=place.total,
             completed=place.done,
             done_before=place.done,
+            metrics={},
             shown="",
             bar_width=WIDEST_BAR,
+            hidden=frozenset(),
         )
         bar = RichBar(self, task)
         bar.draw(place.done)
@@ -160,13 +166,14 @@ class RichScreen:
 
     def draw(self, task_id: TaskID, done: int, metrics: Mapping[str, Any]) -> None:
         """Draw one bar, and all others as they were."""
-        self._progress.update(task_id, completed=done)
-        self._fit(self._task(task_id), metrics)
+        self._progress.update(task_id, completed=done, metrics=metrics)
+        self._fit(self._progress.tasks)
         self._progress.refresh()
 
     def close(self, task_id: TaskID, *, stays: bool) -> None:
         """Take a bar away; where it stays, leave its line above the others."""
         task = self._task(task_id)
+        self._fit([task])
         line = self._progress.make_tasks_table([task]) if stays else None
         self._progress.remove_task(task_id)
         if not self._progress.tasks:
@@ -177,19 +184,39 @@ class RichScreen:
     def _task(self, task_id: TaskID) -> Task:
         return next(task for task in self._progress.tasks if task.id == task_id)
 
-    def _fit(self, task: Task, metrics: Mapping[str, Any]) -> None:
-        """Share the width of the terminal between the bar and the metrics."""
-        theme = self._theme
-        words = [f"{shown(name)}: {self._written(value)}" for name, value in metrics.items()]
-        wanted = theme.metrics_text_delimiter.join(words)
-        others = [column(task) for column in self._before if not isinstance(column, FittedBar)]
-        has_bar = len(others) < len(self._before)
-        gaps = len(self._before)
-        room = self._console.width - gaps - sum(map(self._width, others))
-        left = room - len(wanted)
-        task.fields["bar_width"] = max(NARROWEST_BAR, min(WIDEST_BAR, left)) if has_bar else 0
-        room -= task.fields["bar_width"]
-        task.fields["shown"] = fitting(words, room, between=theme.metrics_text_delimiter)
+    def _fit(self, tasks: Sequence[Task]) -> None:
+        """Share the width of the terminal between bar, metrics and the other columns.
+
+        Where it is narrow the bar goes first, then the speed, then the times.
+        """
+        room = self._console.width - len(self._before)  # columns are a space apart
+        widths: dict[type, int] = {}
+        for task in tasks:
+            task.fields["hidden"] = frozenset()
+        for column in self._before:
+            if not isinstance(column, FittedBar):
+                widths[type(column)] = max(self._width(column(task)) for task in tasks)
+                room -= widths[type(column)]
+        hidden = set()
+        for kind in (Speed, Times):
+            if room < 0 and kind in widths:
+                hidden.add(kind)
+                room += widths[kind]
+        for task in tasks:
+            task.fields["hidden"] = hidden
+            self._show_metrics(task, room)
+
+    def _show_metrics(self, task: Task, room: int) -> None:
+        between = self._theme.metrics_text_delimiter
+        words = [
+            f"{shown(name)}: {self._written(value)}"
+            for name, value in task.fields["metrics"].items()
+        ]
+        bar = min(WIDEST_BAR, max(NARROWEST_BAR, room - len(between.join(words))))
+        if bar > room or not any(isinstance(column, FittedBar) for column in self._before):
+            bar = 0
+        task.fields["bar_width"] = bar
+        task.fields["shown"] = fitting(words, room - bar, between=between) if room > bar else ""
 
     def _width(self, part: RenderableType) -> int:
         return self._console.measure(part).maximum

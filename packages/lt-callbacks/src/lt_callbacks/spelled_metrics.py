@@ -22,17 +22,21 @@ def spelled(metrics: Mapping[str, Any], room: float = math.inf) -> str:
 
 
 def fitting(words: Iterable[str], room: float, *, between: str) -> str:
-    """Return words in one line, without those at the end for which there is no room.
+    """Return words in one line, without those for which there is no room.
 
     >>> fitting(["one", "two", "three"], 11, between=" ")
     'one two ...'
+    >>> fitting(["one", "three", "two"], 11, between=" ")
+    'one two ...'
     """
-    left = list(words)
-    line = between.join(left)
-    while left and len(line) > room:
-        left.pop()
-        line = between.join([*left, "..."])
-    return line
+    everything = list(words)
+    if len(between.join(everything)) <= room:
+        return between.join(everything)
+    left = ["..."]
+    for word in everything:
+        if len(between.join([*left, word])) <= room:
+            left.insert(-1, word)
+    return between.join(left)
 
 
 def shown(name: str) -> str:
