@@ -94,9 +94,13 @@ def test_a_narrow_terminal_shows_whole_numbers_or_none(
     screen: Any, bar: Any, slow: Any, make_trainer: Any, width: int
 ) -> None:
     screen.width = width
-    make_trainer(bar(), max_epochs=1).fit(slow(loss=[4], val_loss=[3]), BATCHES, BATCHES[:2])
+    looking = Looking(screen)
+    program = slow(loss=[4], val_loss=[3])
+    make_trainer(bar(), looking, max_epochs=1).fit(program, BATCHES, BATCHES[:2])
 
-    assert max(map(len, screen.lines)) <= width
+    seen = [*looking.seen["train"], *looking.seen["validate"], screen.lines]
+    assert [len(lines) for lines in seen] == [1] * 10 + [2, 2, 1]
+    assert all(len(line) <= width and "…" not in line for lines in seen for line in lines)
     shown = re.findall(r"(\w+): ([0-9.]*)", " ".join(screen.lines))
     assert set(shown) <= {("val_loss", "3.000"), ("loss_epoch", "4.000")}
     assert len(shown) == (2 if width >= 80 else 1 if width >= 60 else 0)

@@ -189,7 +189,8 @@ class RichScreen:
 
         Where it is narrow the bar goes first, then the speed, then the times.
         """
-        room = self._console.width - len(self._before)  # columns are a space apart
+        # Columns are a space apart, and an empty one, of a bar or of metrics, takes another.
+        room = self._console.width - len(self._before) - 2
         widths: dict[type, int] = {}
         for task in tasks:
             task.fields["hidden"] = frozenset()
@@ -202,21 +203,19 @@ class RichScreen:
             if room < 0 and kind in widths:
                 hidden.add(kind)
                 room += widths[kind]
-        for task in tasks:
-            task.fields["hidden"] = hidden
-            self._show_metrics(task, room)
-
-    def _show_metrics(self, task: Task, room: int) -> None:
-        between = self._theme.metrics_text_delimiter
-        words = [
-            f"{shown(name)}: {self._written(value)}"
-            for name, value in task.fields["metrics"].items()
-        ]
-        bar = min(WIDEST_BAR, max(NARROWEST_BAR, room - len(between.join(words))))
+        words = [self._words(task) for task in tasks]
+        wanted = max(len(self._theme.metrics_text_delimiter.join(found)) for found in words)
+        bar = min(WIDEST_BAR, max(NARROWEST_BAR, room + 2 - wanted))
         if bar > room or not any(isinstance(column, FittedBar) for column in self._before):
             bar = 0
-        task.fields["bar_width"] = bar
-        task.fields["shown"] = fitting(words, room - bar, between=between) if room > bar else ""
+        room += 1 + (bar > 0)  # which are not empty, as far as there is room
+        for task, found in zip(tasks, words, strict=True):
+            text = fitting(found, room - bar, between=self._theme.metrics_text_delimiter)
+            task.fields.update(hidden=hidden, bar_width=bar, shown=text)
+
+    def _words(self, task: Task) -> list[str]:
+        metrics = task.fields["metrics"].items()
+        return [f"{shown(name)}: {self._written(value)}" for name, value in metrics]
 
     def _width(self, part: RenderableType) -> int:
         return self._console.measure(part).maximum

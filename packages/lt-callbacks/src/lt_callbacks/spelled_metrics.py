@@ -28,6 +28,8 @@ def fitting(words: Iterable[str], room: float, *, between: str) -> str:
     'one two ...'
     >>> fitting(["one", "three", "two"], 11, between=" ")
     'one two ...'
+    >>> fitting(["one", "two", "three"], 2, between=" ")
+    ''
     """
     everything = list(words)
     if len(between.join(everything)) <= room:
@@ -36,7 +38,7 @@ def fitting(words: Iterable[str], room: float, *, between: str) -> str:
     for word in everything:
         if len(between.join([*left, word])) <= room:
             left.insert(-1, word)
-    return between.join(left)
+    return between.join(left) if len(left[-1]) <= room else ""
 
 
 def shown(name: str) -> str:
