@@ -9,6 +9,7 @@ import pytest
 
 from lt_callbacks.folder_logger import FolderLogger
 from lt_callbacks.versioned_folder import VersionedFolder
+from lt_loop.solo import OneProcess
 
 
 @final
@@ -75,6 +76,31 @@ def test_it_writes_for_a_state_and_takes_back_what_came_after_it(
         "success",
         "success",
     ]
+
+
+def test_all_ranks_have_the_version_that_rank_0_chose(
+    scripted: Any, make_trainer: Any, tmp_path: Path
+) -> None:
+    said: list[Any] = []
+
+    class Rank(OneProcess):
+        world_size = 2
+
+        def __init__(self, rank: int) -> None:
+            self.rank = rank
+
+        def broadcast(self, value: Any) -> Any:
+            said.append(value)
+            return 7
+
+    for rank in (0, 1):
+        logger = Remembering(tmp_path)
+        trainer = make_trainer(logger, world=Rank(rank), max_epochs=1)
+        logger.setup(trainer, None, "fit")
+        assert logger.version == 7
+        assert logger.writes is (rank == 0)
+
+    assert said == [0, None]
 
 
 def test_numbers_stay_numbers_under_their_prefix(tmp_path: Path) -> None:

@@ -56,6 +56,13 @@ class FolderLogger(Logger, ABC):
         """The folder this logger writes to. It need not exist yet."""
         return os.fspath(self._folder.path)
 
+    def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
+        """Learn whether this process writes, and on all ranks which version it is."""
+        super().setup(trainer, pl_module, stage)
+        if trainer.world_size > 1:
+            world = trainer.ports.world
+            self._folder.adopt(world.broadcast(self.version if self.writes else None))
+
     @on_rank_zero
     def log_hyperparams(self, params: Mapping[str, Any] | Namespace) -> None:
         """Record hyper-parameters in ``hparams.yaml``, beside those recorded before.

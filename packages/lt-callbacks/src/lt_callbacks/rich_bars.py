@@ -187,10 +187,9 @@ class RichScreen:
     def _fit(self, tasks: Sequence[Task]) -> None:
         """Share the width of the terminal between bar, metrics and the other columns.
 
-        Where it is narrow the bar goes first, then the speed, then the times.
+        Where it is too narrow for all of them the speed goes first, then the times.
         """
-        # Columns are a space apart, and an empty one, of a bar or of metrics, takes another.
-        room = self._console.width - len(self._before) - 2
+        room = self._console.width - len(self._before)  # columns are a space apart
         widths: dict[type, int] = {}
         for task in tasks:
             task.fields["hidden"] = frozenset()
@@ -200,17 +199,18 @@ class RichScreen:
                 room -= widths[type(column)]
         hidden = set()
         for kind in (Speed, Times):
-            if room < 0 and kind in widths:
+            if room < 2 and kind in widths:
                 hidden.add(kind)
                 room += widths[kind]
         words = [self._words(task) for task in tasks]
         wanted = max(len(self._theme.metrics_text_delimiter.join(found)) for found in words)
-        bar = min(WIDEST_BAR, max(NARROWEST_BAR, room + 2 - wanted))
-        if bar > room or not any(isinstance(column, FittedBar) for column in self._before):
+        has_bar = any(isinstance(column, FittedBar) for column in self._before)
+        bar = min(WIDEST_BAR, max(NARROWEST_BAR, room - max(1, wanted)))
+        if bar + 1 > room or not has_bar:
             bar = 0
-        room += 1 + (bar > 0)  # which are not empty, as far as there is room
+        room -= max(int(has_bar), bar)  # a column takes one also where it is empty
         for task, found in zip(tasks, words, strict=True):
-            text = fitting(found, room - bar, between=self._theme.metrics_text_delimiter)
+            text = fitting(found, room, between=self._theme.metrics_text_delimiter)
             task.fields.update(hidden=hidden, bar_width=bar, shown=text)
 
     def _words(self, task: Task) -> list[str]:

@@ -60,6 +60,10 @@ class VersionedFolder:
         folder = version if isinstance(version, str) else f"version_{version}"
         return self.root / folder / self.sub_dir
 
+    def adopt(self, version: int | str) -> None:
+        """Take the version that rank 0 chose."""
+        self._version = version
+
     def claim(self) -> Path:
         """Make the folder and return it.
 
