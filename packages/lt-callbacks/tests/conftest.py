@@ -73,6 +73,7 @@ def make_trainer() -> Callable[..., Trainer]:
 
     def make(*callbacks: Any, **words: Any) -> Trainer:
         words = {"max_epochs": 20, "num_sanity_val_steps": 0, "enable_progress_bar": None} | words
+        words = {"enable_checkpointing": False, "enable_model_summary": False} | words
         if words["enable_progress_bar"] is None:
             words["enable_progress_bar"] = any(c.role == "progress_bar" for c in callbacks)
         return Trainer(backend=DuckBackend(), logger=False, callbacks=list(callbacks), **words)
