@@ -60,8 +60,8 @@ class FolderLogger(Logger, ABC):
         """Learn whether this process writes, and on all ranks which version it is."""
         super().setup(trainer, pl_module, stage)
         if trainer.world_size > 1:
-            world = trainer.ports.world
-            self._folder.adopt(world.broadcast(self.version if self.writes else None))
+            chosen = self.version if self.writes else ""
+            self._folder.adopt(trainer.ports.world.broadcast(chosen))
 
     @on_rank_zero
     def log_hyperparams(self, params: Mapping[str, Any] | Namespace) -> None:
