@@ -5,10 +5,13 @@ from importlib.util import find_spec
 from typing import Any
 
 LIBRARIES: dict[str, tuple[str, ...]] = {
+    "averaging": ("torch",),
+    "finetuning": ("torch",),
     "gradients": ("torch",),
     "mlflow": ("mlflow",),
     "mlflow-sqlite": ("mlflow", "sqlalchemy", "alembic"),
     "notebook": ("tqdm", "ipywidgets"),
+    "plot": ("matplotlib",),
     "profiler": ("torch",),
     "rich": ("rich",),
     "tensorboard": ("tensorboard", "torch"),

@@ -10,22 +10,48 @@ from lt_loop import Callback
 
 if TYPE_CHECKING:
     from lt_callbacks import (
+        BackboneFinetuning,
+        BaseFinetuning,
+        BasePredictionWriter,
+        BatchSizeFinder,
         EarlyStopping,
+        EMAWeightAveraging,
+        GradientAccumulationScheduler,
         GradientCheck,
+        LambdaCallback,
+        LearningRateFinder,
+        OnExceptionCheckpoint,
         Preemption,
         ProgressBar,
         RichProgressBar,
+        SpikeDetection,
+        StochasticWeightAveraging,
+        Timer,
         TQDMProgressBar,
+        WeightAveraging,
     )
 
 __all__ = [
+    "BackboneFinetuning",
+    "BaseFinetuning",
+    "BasePredictionWriter",
+    "BatchSizeFinder",
     "Callback",
+    "EMAWeightAveraging",
     "EarlyStopping",
+    "GradientAccumulationScheduler",
     "GradientCheck",
+    "LambdaCallback",
+    "LearningRateFinder",
+    "OnExceptionCheckpoint",
     "Preemption",
     "ProgressBar",
     "RichProgressBar",
+    "SpikeDetection",
+    "StochasticWeightAveraging",
     "TQDMProgressBar",
+    "Timer",
+    "WeightAveraging",
 ]
 
 
