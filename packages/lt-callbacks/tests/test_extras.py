@@ -12,9 +12,12 @@ NEEDED = {
     "BackboneFinetuning": "finetuning",
     "EMAWeightAveraging": "averaging",
     "GradientCheck": "gradients",
+    "MLFlowLogger": "mlflow-sqlite",
+    "RichProgressBar": "rich",
     "TensorBoardLogger": "tensorboard",
     "StochasticWeightAveraging": "averaging",
     "TQDMProgressBar": "tqdm",
+    "WandbLogger": "wandb",
     "WeightAveraging": "averaging",
 }
 ARGUMENTS = {

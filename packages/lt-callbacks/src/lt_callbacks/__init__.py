@@ -18,15 +18,21 @@ if TYPE_CHECKING:
     from lt_callbacks.gradient_check import GradientCheck
     from lt_callbacks.lambda_callback import LambdaCallback
     from lt_callbacks.learning_rate_finder import LearningRateFinder
+    from lt_callbacks.logger import Logger
+    from lt_callbacks.mlflow_logger import MLFlowLogger
     from lt_callbacks.on_exception_checkpoint import OnExceptionCheckpoint
     from lt_callbacks.prediction_writer import BasePredictionWriter
     from lt_callbacks.preemption import Preemption
+    from lt_callbacks.progress_bar import ProgressBar
+    from lt_callbacks.rich_progress_bar import RichProgressBar
+    from lt_callbacks.rich_theme import RichProgressBarTheme
     from lt_callbacks.spike_detection import SpikeDetection
     from lt_callbacks.stochastic_weight_averaging import StochasticWeightAveraging
     from lt_callbacks.tensorboard_logger import TensorBoardLogger
     from lt_callbacks.timer import Timer
     from lt_callbacks.tqdm_progress_bar import TQDMProgressBar
     from lt_callbacks.tuner import Tuner
+    from lt_callbacks.wandb_logger import WandbLogger
     from lt_callbacks.weight_averaging import WeightAveraging
 
 __all__ = [
@@ -41,14 +47,20 @@ __all__ = [
     "GradientCheck",
     "LambdaCallback",
     "LearningRateFinder",
+    "Logger",
+    "MLFlowLogger",
     "OnExceptionCheckpoint",
     "Preemption",
+    "ProgressBar",
+    "RichProgressBar",
+    "RichProgressBarTheme",
     "SpikeDetection",
     "StochasticWeightAveraging",
     "TQDMProgressBar",
     "TensorBoardLogger",
     "Timer",
     "Tuner",
+    "WandbLogger",
     "WeightAveraging",
 ]
 
@@ -64,14 +76,20 @@ _MODULES = {
     "GradientCheck": "gradient_check",
     "LambdaCallback": "lambda_callback",
     "LearningRateFinder": "learning_rate_finder",
+    "Logger": "logger",
+    "MLFlowLogger": "mlflow_logger",
     "OnExceptionCheckpoint": "on_exception_checkpoint",
     "Preemption": "preemption",
+    "ProgressBar": "progress_bar",
+    "RichProgressBar": "rich_progress_bar",
+    "RichProgressBarTheme": "rich_theme",
     "SpikeDetection": "spike_detection",
     "StochasticWeightAveraging": "stochastic_weight_averaging",
     "TQDMProgressBar": "tqdm_progress_bar",
     "TensorBoardLogger": "tensorboard_logger",
     "Timer": "timer",
     "Tuner": "tuner",
+    "WandbLogger": "wandb_logger",
     "WeightAveraging": "weight_averaging",
 }
 

@@ -8,10 +8,15 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "averaging": ("torch",),
     "finetuning": ("torch",),
     "gradients": ("torch",),
+    "mlflow": ("mlflow",),
+    "mlflow-sqlite": ("mlflow", "sqlalchemy", "alembic"),
+    "notebook": ("tqdm", "ipywidgets"),
     "plot": ("matplotlib",),
     "profiler": ("torch",),
+    "rich": ("rich",),
     "tensorboard": ("tensorboard", "torch"),
     "tqdm": ("tqdm",),
+    "wandb": ("wandb",),
 }
 """The libraries that each extra of this package brings."""
 
