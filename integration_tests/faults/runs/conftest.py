@@ -1,0 +1,154 @@
+"""Whole runs to do harm to: scripts in processes of their own, forked from one that is warm."""
+
+import contextlib
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+WARM = Path(__file__).parents[1] / "programs" / "warm.py"
+
+
+class Script:
+    """A script in a process of its own.
+
+    Attributes:
+        folder: its working folder, where its output is.
+        pid: its process, which leads a session.
+    """
+
+    def __init__(self, server: "subprocess.Popen[str]", folder: Path, words: Any) -> None:
+        """Start it."""
+        folder.mkdir()
+        self.folder = folder
+        assert server.stdin is not None
+        server.stdin.write(json.dumps({"folder": str(folder), **words}) + "\n")
+        server.stdin.flush()
+        self._until(lambda: (folder / "pid").exists() or server.poll(), "start", 60)
+        self.pid = int((folder / "pid").read_text())
+
+    def wait(self, seconds: float = 90) -> int:
+        """Return the exit code: minus the signal where one ended it."""
+        self._until((self.folder / "exit").exists, "end", seconds)
+        return int((self.folder / "exit").read_text())
+
+    def send(self, number: int) -> None:
+        """Send a signal to it."""
+        os.kill(self.pid, number)
+
+    def kill(self) -> int:
+        """End it at once, if it has not ended; return the exit code."""
+        with contextlib.suppress(ProcessLookupError):
+            self.send(signal.SIGKILL)
+        return self.wait(30)
+
+    def wait_for(self, line: str, seconds: float = 60) -> None:
+        """Wait until it has written down that it is somewhere."""
+
+        def there() -> bool:
+            assert not (self.folder / "exit").exists(), self.told()
+            return any(one.startswith(line) for one in self.notes)
+
+        self._until(there, f"come to {line!r}", seconds)
+
+    @property
+    def notes(self) -> list[str]:
+        """What it has written down."""
+        place = self.folder / "notes"
+        return place.read_text().splitlines() if place.exists() else []
+
+    @property
+    def errors(self) -> str:
+        """What it wrote to its standard error."""
+        return (self.folder / "err").read_text()
+
+    def told(self) -> str:
+        """Return all there is to say about it."""
+        notes = "\n".join(self.notes)
+        return f"notes:\n{notes}\noutput:\n{(self.folder / 'out').read_text()}\n{self.errors}"
+
+    @property
+    def weights(self) -> dict[str, Any]:
+        """The weights it ended with."""
+        found: dict[str, Any] = torch.load(self.folder / "weights.pt")
+        return found
+
+    def family(self) -> list[int]:
+        """Return the processes of its session that live: itself, its ranks, its workers."""
+        found = []
+        for entry in os.scandir("/proc"):
+            with contextlib.suppress(OSError, ValueError):
+                words = Path(entry.path, "stat").read_text().rpartition(")")[2].split()
+                if entry.name.isdigit() and int(words[3]) == self.pid and words[0] not in "ZX":
+                    found.append(int(entry.name))
+        return found
+
+    def wait_until_alone(self, seconds: float = 30) -> None:
+        """Wait until no process of its session is left."""
+        self._until(lambda: not self.family(), "leave no process behind", seconds)
+
+    def _until(self, there: Callable[[], Any], what: str, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while not there():
+            assert time.monotonic() < until, f"the script does not {what}: {self.told()}"
+            time.sleep(0.003)
+
+
+@pytest.fixture(scope="session")
+def warm() -> Iterator["subprocess.Popen[str]"]:
+    """A process that has imported everything."""
+    command = [sys.executable, str(WARM)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, text=True) as process:
+        yield process
+        assert process.stdin is not None
+        process.stdin.close()
+
+
+@pytest.fixture
+def script(warm: "subprocess.Popen[str]", tmp_path: Path) -> Iterator[Callable[..., Script]]:
+    """Starts a program, or a module with arguments, as a script. It ends with the test."""
+    started: list[Script] = []
+
+    def start(program: str, *arguments: str, module: bool = False, **given: Any) -> Script:
+        words = {"module" if module else "program": program, "arguments": arguments, "given": given}
+        started.append(Script(warm, tmp_path / f"script-{len(started)}", words))
+        return started[-1]
+
+    yield start
+    for one in started:
+        for pid in one.family():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
+@pytest.fixture
+def rows() -> Callable[[Path], list[list[str]]]:
+    """Reads the log of a run."""
+
+    def read(root: Path) -> list[list[str]]:
+        with (root / "logs" / "version_0" / "metrics.csv").open(newline="") as file:
+            return list(csv.reader(file))
+
+    return read
+
+
+@pytest.fixture
+def assert_same() -> Callable[[Script, Script], None]:
+    """Holds the weights of two runs together, bit by bit."""
+
+    def check(one: Script, other: Script) -> None:
+        ours, theirs = one.weights, other.weights
+        assert ours.keys() == theirs.keys()
+        differing = [name for name in ours if not torch.equal(ours[name], theirs[name])]
+        assert not differing
+
+    return check

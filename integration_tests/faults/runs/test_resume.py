@@ -1,0 +1,83 @@
+"""A run that is broken off twice ends with the bits, and the log, of one that never was."""
+
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+KILLED = "SIGKILL"
+
+CASES: dict[str, dict[str, Any]] = {
+    "no workers": {},
+    "workers": {"workers": [2, 2, 2]},
+    "other numbers of workers": {"workers": [0, 2, 1]},
+    "bf16, and an average of the weights": {
+        "ema": True,
+        "trainer": {"precision": "bf16-mixed"},
+    },
+    "validation within epochs": {"trainer": {"val_check_interval": 3}},
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_killed_twice(
+    case: str,
+    tmp_path: Path,
+    script: Callable[..., Any],
+    rows: Callable[[Path], Any],
+    assert_same: Callable[[Any, Any], None],
+) -> None:
+    """In the midst of the first epoch, and at the end of the second, before it is saved."""
+    words = {**CASES[case]}
+    workers = words.pop("workers", [0, 0, 0])
+    whole = script("fit", root=str(tmp_path / "whole"), workers=workers[0], **words)
+    harms = ({"on_train_batch_end 2": KILLED}, {"on_train_epoch_end 6": KILLED}, {})
+    for seed, count, harm in zip((7, 100, 101), workers, harms, strict=True):
+        words |= {"seed": seed, "workers": count, "harm": harm}  # what is seeded anew is put back
+        part = script("fit", root=str(tmp_path / "part"), **words)
+        assert part.wait() == (-signal.SIGKILL if harm else 0), part.told()
+    assert whole.wait() == 0, whole.told()
+    assert part.notes[1] == "start 5"
+    assert_same(part, whole)
+    assert rows(tmp_path / "part") == rows(tmp_path / "whole")
+
+
+def test_stopped_by_max_steps(
+    tmp_path: Path,
+    script: Callable[..., Any],
+    rows: Callable[[Path], Any],
+    assert_same: Callable[[Any, Any], None],
+) -> None:
+    """Within an epoch, and at the end of one: what was done after the stop is taken back."""
+    whole = script("fit", root=str(tmp_path / "whole"))
+    for steps in (4, 6, -1):
+        words = {"trainer": {"max_steps": steps}}
+        part = script("fit", root=str(tmp_path / "part"), **words)
+        assert part.wait() == 0, part.told()
+    assert whole.wait() == 0, whole.told()
+    assert_same(part, whole)
+    assert rows(tmp_path / "part") == rows(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_two_ranks(
+    workers: int,
+    tmp_path: Path,
+    script: Callable[..., Any],
+    rows: Callable[[Path], Any],
+    assert_same: Callable[[Any, Any], None],
+) -> None:
+    words: dict[str, Any] = {"trainer": {"devices": 2, "strategy": "ddp"}, "workers": workers}
+    whole = script("fit", root=str(tmp_path / "whole"), **words)
+    assert whole.wait() == 0, whole.told()
+    for harm in ({"on_train_batch_end 3": KILLED}, {"on_train_epoch_end 6": KILLED}, {}):
+        part = script("fit", root=str(tmp_path / "part"), harm=harm, **words)
+        assert part.wait() == (1 if harm else 0), part.told()
+        assert not harm or "was killed by SIGKILL" in part.errors
+        part.wait_until_alone()
+    assert_same(part, whole)
+    assert rows(tmp_path / "part") == rows(tmp_path / "whole")
