@@ -4,6 +4,7 @@ Shuffling, random augmentations of three kinds, dropout, batch normalization, Ad
 metric object, validation, and a log of every step.
 """
 
+import logging
 import os
 import random
 import signal
@@ -22,6 +23,9 @@ from lt.callbacks import EMAWeightAveraging
 from lt.loggers import CSVLogger
 from lt_checkpoint import ModelCheckpoint
 from lt_loop import Callback
+
+
+logging.basicConfig(level=logging.INFO)
 
 
 def note(line: str) -> None:

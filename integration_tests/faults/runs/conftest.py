@@ -60,6 +60,10 @@ class Script:
 
         self._until(there, f"come to {line!r}", seconds)
 
+    def wait_for_error(self, text: str, seconds: float = 60) -> None:
+        """Wait until there is something on its standard error."""
+        self._until(lambda: text in self.errors, f"write {text!r}", seconds)
+
     @property
     def notes(self) -> list[str]:
         """What it has written down."""
@@ -113,21 +117,39 @@ def warm() -> Iterator["subprocess.Popen[str]"]:
         process.stdin.close()
 
 
-@pytest.fixture
-def script(warm: "subprocess.Popen[str]", tmp_path: Path) -> Iterator[Callable[..., Script]]:
-    """Starts a program, or a module with arguments, as a script. It ends with the test."""
+@contextlib.contextmanager
+def starting(server: "subprocess.Popen[str]", folder: Path) -> Iterator[Callable[..., Script]]:
+    """Start scripts, each in a folder of its own; all of them end in the end."""
     started: list[Script] = []
 
     def start(program: str, *arguments: str, module: bool = False, **given: Any) -> Script:
         words = {"module" if module else "program": program, "arguments": arguments, "given": given}
-        started.append(Script(warm, tmp_path / f"script-{len(started)}", words))
+        started.append(Script(server, folder / f"script-{len(started)}", words))
         return started[-1]
 
-    yield start
-    for one in started:
-        for pid in one.family():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+    try:
+        yield start
+    finally:
+        for one in started:
+            for pid in one.family():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+
+
+@pytest.fixture
+def script(warm: "subprocess.Popen[str]", tmp_path: Path) -> Iterator[Callable[..., Script]]:
+    """Starts a program, or a module with arguments, as a script. It ends with the test."""
+    with starting(warm, tmp_path) as start:
+        yield start
+
+
+@pytest.fixture(scope="module")
+def script_of_module(
+    warm: "subprocess.Popen[str]", tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[..., Script]]:
+    """Starts scripts that all tests of a module look at."""
+    with starting(warm, tmp_path_factory.mktemp("scripts")) as start:
+        yield start
 
 
 @pytest.fixture
