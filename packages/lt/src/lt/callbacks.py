@@ -1,8 +1,9 @@
-"""The callbacks of lt-callbacks, under the name that Lightning gives them.
+"""The callbacks of lt-callbacks and lt-checkpoint, under the names that Lightning gives them.
 
 Each is imported when it is first asked for, with the library it needs.
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import lt_callbacks
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
         TQDMProgressBar,
         WeightAveraging,
     )
+    from lt_checkpoint import ModelCheckpoint
 
 __all__ = [
     "BackboneFinetuning",
@@ -41,6 +43,7 @@ __all__ = [
     "GradientCheck",
     "LambdaCallback",
     "LearningRateFinder",
+    "ModelCheckpoint",
     "OnExceptionCheckpoint",
     "Preemption",
     "SpikeDetection",
@@ -52,4 +55,6 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "ModelCheckpoint":
+        return import_module("lt_checkpoint").ModelCheckpoint
     return getattr(lt_callbacks, name)
