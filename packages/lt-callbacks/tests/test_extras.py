@@ -9,7 +9,10 @@ import lt_callbacks
 from lt_callbacks.extras import LIBRARIES, check, load, missing
 
 NEEDED = {
+    "GradCheckOnce": "gradients",
     "GradientCheck": "gradients",
+    "ModelSummary": "summary",
+    "RichModelSummary": "rich",
     "TensorBoardLogger": "tensorboard",
     "TQDMProgressBar": "tqdm",
 }

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from lt_callbacks.gradient_norms import held_gradients, norms
+from lt_callbacks.gradient_norms import held_parameters, norms
 
 
 def network(dtype: torch.dtype = torch.float32) -> nn.Sequential:
@@ -25,13 +25,13 @@ def test_they_are_those_of_autograd(dtype: torch.dtype) -> None:
     by_hand = torch.autograd.grad(loss, list(model.parameters()), retain_graph=True)
     loss.backward()
 
-    gradients = held_gradients(
+    parameters = held_parameters(
         list(model.named_parameters()), torch.optim.SGD(model.parameters(), lr=0.1)
     )
-    measured = norms(list(gradients.values()))
+    measured = norms([p.grad for p in parameters.values()])
 
     expected = [math.sqrt(float(g.double().square().sum())) for g in by_hand]
-    assert list(gradients) == ["0.weight", "0.bias", "2.weight", "2.bias"]
+    assert list(parameters) == ["0.weight", "0.bias", "2.weight", "2.bias"]
     assert measured.tolist() == pytest.approx(expected, rel=1e-6)
     assert measured.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
 
@@ -67,7 +67,10 @@ def test_only_the_optimizers_gradients_count_in_the_programs_order() -> None:
     )
     model[0].bias.grad = None
 
-    assert list(held_gradients(list(model.named_parameters()), optimizer)) == ["0.weight", "2.bias"]
+    assert list(held_parameters(list(model.named_parameters()), optimizer)) == [
+        "0.weight",
+        "2.bias",
+    ]
 
 
 def test_without_names_a_parameter_goes_by_its_place() -> None:
@@ -76,7 +79,7 @@ def test_without_names_a_parameter_goes_by_its_place() -> None:
     first, *rest = model.parameters()
     optimizer = torch.optim.SGD([{"params": [first]}, {"params": rest}], lr=0.1)
 
-    assert list(held_gradients([], optimizer)) == ["0.0", "1.0", "1.1", "1.2"]
+    assert list(held_parameters([], optimizer)) == ["0.0", "1.0", "1.1", "1.2"]
 
 
 def test_nothing_is_waited_for() -> None:

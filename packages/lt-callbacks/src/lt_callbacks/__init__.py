@@ -9,25 +9,46 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lt_callbacks.csv_logger import CSVLogger
+    from lt_callbacks.device_stats_monitor import DeviceStatsMonitor
     from lt_callbacks.early_stopping import EarlyStopping
+    from lt_callbacks.grad_check_once import GradCheckOnce
     from lt_callbacks.gradient_check import GradientCheck
+    from lt_callbacks.learning_rate_monitor import LearningRateMonitor
+    from lt_callbacks.model_summary import ModelSummary
+    from lt_callbacks.rich_model_summary import RichModelSummary
+    from lt_callbacks.summary import summarize
     from lt_callbacks.tensorboard_logger import TensorBoardLogger
+    from lt_callbacks.throughput_monitor import ThroughputMonitor
     from lt_callbacks.tqdm_progress_bar import TQDMProgressBar
 
 __all__ = [
     "CSVLogger",
+    "DeviceStatsMonitor",
     "EarlyStopping",
+    "GradCheckOnce",
     "GradientCheck",
+    "LearningRateMonitor",
+    "ModelSummary",
+    "RichModelSummary",
     "TQDMProgressBar",
     "TensorBoardLogger",
+    "ThroughputMonitor",
+    "summarize",
 ]
 
 _MODULES = {
     "CSVLogger": "csv_logger",
+    "DeviceStatsMonitor": "device_stats_monitor",
     "EarlyStopping": "early_stopping",
+    "GradCheckOnce": "grad_check_once",
     "GradientCheck": "gradient_check",
+    "LearningRateMonitor": "learning_rate_monitor",
+    "ModelSummary": "model_summary",
+    "RichModelSummary": "rich_model_summary",
     "TQDMProgressBar": "tqdm_progress_bar",
     "TensorBoardLogger": "tensorboard_logger",
+    "ThroughputMonitor": "throughput_monitor",
+    "summarize": "summary",
 }
 
 if not TYPE_CHECKING:  # so that a type checker refuses a misspelt name

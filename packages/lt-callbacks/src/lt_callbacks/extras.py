@@ -7,6 +7,9 @@ from typing import Any
 LIBRARIES: dict[str, tuple[str, ...]] = {
     "gradients": ("torch",),
     "profiler": ("torch",),
+    "psutil": ("psutil",),
+    "rich": ("rich",),
+    "summary": ("torch",),
     "tensorboard": ("tensorboard", "torch"),
     "tqdm": ("tqdm",),
 }

@@ -9,9 +9,30 @@ import lt_callbacks
 from lt_loop import Callback
 
 if TYPE_CHECKING:
-    from lt_callbacks import EarlyStopping, GradientCheck, TQDMProgressBar
+    from lt_callbacks import (
+        DeviceStatsMonitor,
+        EarlyStopping,
+        GradCheckOnce,
+        GradientCheck,
+        LearningRateMonitor,
+        ModelSummary,
+        RichModelSummary,
+        ThroughputMonitor,
+        TQDMProgressBar,
+    )
 
-__all__ = ["Callback", "EarlyStopping", "GradientCheck", "TQDMProgressBar"]
+__all__ = [
+    "Callback",
+    "DeviceStatsMonitor",
+    "EarlyStopping",
+    "GradCheckOnce",
+    "GradientCheck",
+    "LearningRateMonitor",
+    "ModelSummary",
+    "RichModelSummary",
+    "TQDMProgressBar",
+    "ThroughputMonitor",
+]
 
 
 def __getattr__(name: str) -> Any:

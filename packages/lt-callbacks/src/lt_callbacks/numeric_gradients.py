@@ -1,0 +1,105 @@
+"""Gradients of functions and modules compared with differences, in float64. Needs torch."""
+
+import copy
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.autograd import gradcheck
+from torch.autograd.gradcheck import GradcheckError
+
+from lt_callbacks.custom_functions import Call
+from lt_callbacks.tensors_in import mapped, tensors_in
+from lt_callbacks.untouched import random_generators_untouched
+
+SLOW_UP_TO = 1000
+"""Input elements up to which each is varied by itself; beyond, a random direction at a time."""
+
+
+class Verdict(NamedTuple):
+    """What came of a check: ``"right"``, ``"wrong"`` or ``"unknown"``, and why."""
+
+    kind: str
+    sentence: str = ""
+
+
+def check_function(name: str, function: Any, inputs: Sequence[Any]) -> Verdict:
+    """Check a function, or a class of autograd functions, on given inputs."""
+    apply = getattr(function, "apply", function)
+    given = mapped(tuple(inputs), _leaf)
+    leaves = [tensor for tensor in tensors_in(given) if tensor.requires_grad]
+    return _checked(name, lambda *tensors: apply(*_refilled(given, tensors)), leaves, nn.Module())
+
+
+def check_call(call: Call, *, samples: int) -> Verdict:
+    """Check a submodule, with all its parameters, on the first samples of what it was called with.
+
+    The check is made on a copy: the module itself is left alone.
+    """
+    name = f"{call.name or 'the module'} ({type(call.module).__name__})"
+    try:
+        module = copy.deepcopy(call.module).double()
+    except Exception as error:
+        # Whatever a user's module can't do here, it need not do for training.
+        return Verdict("unknown", f"{name} can't be copied: {_first_line(error)}")
+    first = next(tensors_in((call.args, call.words)), None)
+    rows = len(first) if first is not None and first.ndim else 0
+
+    def small(tensor: Tensor) -> Tensor:
+        whole = not tensor.ndim or len(tensor) != rows
+        return _leaf(tensor if whole else tensor[:samples])
+
+    given = mapped((call.args, call.words), small)
+    parameters = {k: p for k, p in module.named_parameters() if p.requires_grad}
+    leaves = [tensor for tensor in tensors_in(given) if tensor.requires_grad]
+    count = len(leaves)
+
+    def function(*tensors: Tensor) -> Any:
+        args, words = _refilled(given, tensors[:count])
+        renewed = dict(zip(parameters, tensors[count:], strict=True))
+        return torch.func.functional_call(module, renewed, tuple(args), words)
+
+    return _checked(name, function, [*leaves, *parameters.values()], module)
+
+
+def _checked(
+    name: str, function: Callable[..., Any], leaves: list[Tensor], module: nn.Module
+) -> Verdict:
+    def outputs(*tensors: Tensor) -> tuple[Tensor, ...]:
+        torch.manual_seed(0)  # what it draws must be the same each time
+        found = tensors_in(function(*tensors))
+        return tuple(tensor for tensor in found if tensor.requires_grad)
+
+    if not leaves:
+        return Verdict("unknown", f"{name} has no input of floating point to differentiate by")
+    try:
+        with random_generators_untouched(module), torch.enable_grad():
+            narrow = {str(t.dtype) for t in outputs(*leaves) if t.dtype != torch.float64}
+            if narrow:
+                return Verdict("unknown", f"{name} computes in {narrow.pop()}, given torch.float64")
+            fast = sum(leaf.numel() for leaf in leaves) > SLOW_UP_TO
+            gradcheck(outputs, leaves, fast_mode=fast)
+    except GradcheckError as error:
+        return Verdict("wrong", f"{name}: {_first_line(error)}")
+    except Exception as error:
+        # A custom function may serve one dtype or one kind of input only.
+        return Verdict("unknown", f"{name} can't be called in float64: {_first_line(error)}")
+    return Verdict("right")
+
+
+def _leaf(tensor: Tensor) -> Tensor:
+    """Return a copy in float64 to differentiate by; one of another kind as it is."""
+    if not tensor.is_floating_point():
+        return tensor.detach()
+    return tensor.detach().double().clone().requires_grad_()
+
+
+def _refilled(nest: Any, leaves: Sequence[Tensor]) -> Any:
+    rest = iter(leaves)
+    return mapped(nest, lambda tensor: next(rest) if tensor.requires_grad else tensor)
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line.strip() for line in f"{error}".splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0] if lines else ''}".removesuffix(": ")
