@@ -55,7 +55,7 @@ def measured(module: nn.Module, max_depth: int) -> Summary:
         layers=layers,
         total_parameters=_count(parameters),
         trainable_parameters=_count(p for p in parameters if p.requires_grad),
-        model_size=sum(_numel(p) * p.element_size() for p in parameters) / 1e6,
+        model_size=sum(_numel(p) * p.dtype.itemsize for p in parameters) / 1e6,
         modes={"train": modes.count(True), "eval": modes.count(False)},
         total_flops=flops.get("", 0) if seen else None,
         other_parameters=_count(module.parameters(recurse=False)) if shown else 0,
@@ -83,7 +83,7 @@ def _forward(module: nn.Module, example: Any) -> Forward:
     place = partial(_moved, like=next(module.parameters(), torch.empty(0)))
     counter, sizes = FlopCounterMode(display=False), dict[str, tuple[Any, Any]]()
     try:
-        with untouched(module), torch.no_grad(), _noting_sizes(module, sizes), counter:
+        with untouched(module), torch.no_grad(), _noting_sizes(module, sizes), _unfused(), counter:
             module.eval()
             _called(module, place(example))
     except Exception as error:
@@ -102,6 +102,20 @@ def _flops_by_name(module: nn.Module, counter: FlopCounterMode) -> dict[str, int
         if name.startswith(prefix)
     }
     return {**found, "": counter.get_total_flops()}
+
+
+@contextmanager
+def _unfused() -> Iterator[None]:
+    """Let attention be computed as in training.
+
+    Without gradients, torch computes whole layers by one operator, whose FLOPs nobody counts.
+    """
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
 
 
 @contextmanager
