@@ -121,7 +121,9 @@ class GradCheckOnce(Callback):
                     )
         check = _torch_side("numeric_gradients").check_function
         for function, inputs in self.functions.items():
-            name = getattr(function, "__qualname__", repr(function))
+            owner = getattr(function, "__self__", None)  # of MyFunction.apply
+            named = owner if isinstance(owner, type) else function
+            name = getattr(named, "__qualname__", repr(named))
             self._take(trainer, [check(name, function, inputs)])
 
     def on_train_batch_start(

@@ -1,7 +1,8 @@
 """Gradients of functions and modules compared with differences, in float64. Needs torch."""
 
 import copy
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -28,7 +29,7 @@ def check_function(name: str, function: Any, inputs: Sequence[Any]) -> Verdict:
     """Check a function, or a class of autograd functions, on given inputs."""
     apply = getattr(function, "apply", function)
     given = mapped(tuple(inputs), _leaf)
-    leaves = [tensor for tensor in tensors_in(given) if tensor.requires_grad]
+    leaves = _leaves(given)
     return _checked(name, lambda *tensors: apply(*_refilled(given, tensors)), leaves, nn.Module())
 
 
@@ -52,7 +53,7 @@ def check_call(call: Call, *, samples: int) -> Verdict:
 
     given = mapped((call.args, call.words), small)
     parameters = {k: p for k, p in module.named_parameters() if p.requires_grad}
-    leaves = [tensor for tensor in tensors_in(given) if tensor.requires_grad]
+    leaves = _leaves(given)
     count = len(leaves)
 
     def function(*tensors: Tensor) -> Any:
@@ -60,11 +61,11 @@ def check_call(call: Call, *, samples: int) -> Verdict:
         renewed = dict(zip(parameters, tensors[count:], strict=True))
         return torch.func.functional_call(module, renewed, tuple(args), words)
 
-    return _checked(name, function, [*leaves, *parameters.values()], module)
+    return _checked(name, function, leaves | parameters, module)
 
 
 def _checked(
-    name: str, function: Callable[..., Any], leaves: list[Tensor], module: nn.Module
+    name: str, function: Callable[..., Any], leaves: Mapping[str, Tensor], module: nn.Module
 ) -> Verdict:
     def outputs(*tensors: Tensor) -> tuple[Tensor, ...]:
         torch.manual_seed(0)  # what it draws must be the same each time
@@ -75,17 +76,27 @@ def _checked(
         return Verdict("unknown", f"{name} has no input of floating point to differentiate by")
     try:
         with random_generators_untouched(module), torch.enable_grad():
-            narrow = {str(t.dtype) for t in outputs(*leaves) if t.dtype != torch.float64}
+            inputs = list(leaves.values())
+            narrow = {str(t.dtype) for t in outputs(*inputs) if t.dtype != torch.float64}
             if narrow:
                 return Verdict("unknown", f"{name} computes in {narrow.pop()}, given torch.float64")
-            fast = sum(leaf.numel() for leaf in leaves) > SLOW_UP_TO
-            gradcheck(outputs, leaves, fast_mode=fast)
+            fast = sum(leaf.numel() for leaf in inputs) > SLOW_UP_TO
+            gradcheck(outputs, inputs, fast_mode=fast)
     except GradcheckError as error:
-        return Verdict("wrong", f"{name}: {_first_line(error)}")
+        by_name = re.sub(
+            r"\binput (\d+)", lambda found: list(leaves)[int(found[1])], _first_line(error)
+        )
+        return Verdict("wrong", f"{name}: {by_name}")
     except Exception as error:
         # A custom function may serve one dtype or one kind of input only.
         return Verdict("unknown", f"{name} can't be called in float64: {_first_line(error)}")
     return Verdict("right")
+
+
+def _leaves(nest: Any) -> dict[str, Tensor]:
+    """Return what is differentiated by, in its order."""
+    found = [tensor for tensor in tensors_in(nest) if tensor.requires_grad]
+    return {f"input {place}": tensor for place, tensor in enumerate(found)}
 
 
 def _leaf(tensor: Tensor) -> Tensor:
@@ -102,4 +113,5 @@ def _refilled(nest: Any, leaves: Sequence[Tensor]) -> Any:
 
 def _first_line(error: BaseException) -> str:
     lines = [line.strip() for line in f"{error}".splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0] if lines else ''}".removesuffix(": ")
+    line = lines[0].rstrip(".,") if lines else ""
+    return f"{type(error).__name__}: {line}".removesuffix(": ")
