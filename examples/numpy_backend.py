@@ -3,10 +3,10 @@
 ``NumpyBackend`` is all that a new kind of numbers takes: the port Backend, in under 100 lines.
 """
 
-import copy
 import random
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -49,6 +49,7 @@ class NumpyBackend:
     """The port Backend for NumPy arrays."""
 
     def setup(self, program: Any, optimizers: Sequence[SGD]) -> Sequence[SGD]:
+        self.parameters = {k: p for k, p in vars(program).items() if isinstance(p, Parameter)}
         self.optimizers = list(optimizers)
         return optimizers
 
@@ -86,20 +87,21 @@ class NumpyBackend:
     def read(self, values: Sequence[Any]) -> list[float]:
         return [float(value) for value in values]
 
-    def capture(self) -> dict[str, Any]:
-        values = [[p.value for p in o.parameters] for o in self.optimizers]
-        velocities = [o.velocity for o in self.optimizers]
+    def capture(self, *, copy: bool = True) -> dict[str, Any]:
         random_states = random.getstate(), np.random.get_state()
-        return copy.deepcopy({"values": values, "velocities": velocities, "rng": random_states})
+        state = {
+            "program": {name: parameter.value for name, parameter in self.parameters.items()},
+            "optimizers": [optimizer.velocity for optimizer in self.optimizers],
+            "rng": random_states,
+        }
+        return deepcopy(state) if copy else state
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        saved = copy.deepcopy(dict(state))
-        for o, values, velocities in zip(
-            self.optimizers, saved["values"], saved["velocities"], strict=True
-        ):
-            o.velocity = velocities
-            for parameter, value in zip(o.parameters, values, strict=True):
-                parameter.value = value
+        saved = deepcopy(dict(state))
+        for name, value in saved["program"].items():
+            self.parameters[name].value = value
+        for optimizer, velocity in zip(self.optimizers, saved["optimizers"], strict=False):
+            optimizer.velocity = velocity
         python, numpy = saved["rng"]
         random.setstate(python)
         np.random.set_state(numpy)

@@ -186,5 +186,5 @@ def test_evaluating_a_state_draws_nothing_from_the_random_generators() -> None:
 
     torch.manual_seed(3)
     assert torch.equal(drawn, torch.rand(3))
-    for name, weight in state["backend"]["program"].items():
+    for name, weight in state["state_dict"].items():
         assert torch.equal(fresh.state_dict()[name], weight), name

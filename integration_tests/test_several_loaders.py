@@ -205,7 +205,7 @@ def test_going_on_within_an_epoch_gives_the_same_bits(
         if progress.steps == stop:
             break
     state = stopped.capture()
-    assert state["progress"]["batches"] == sum(1 for _ in first.seen)
+    assert state["loops"]["progress"]["batches"] == sum(1 for _ in first.seen)
 
     second = Model()
     trainer(**words).fit(second, loaders(), ckpt_path=state)

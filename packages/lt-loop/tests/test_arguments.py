@@ -15,6 +15,7 @@ from lt_loop.arguments import (
     HARDWARE,
     NOT_YET,
     REMOVED,
+    SWITCHES,
     choose_callbacks,
     choose_ports,
     fast_dev_run_limits,
@@ -23,6 +24,7 @@ from lt_loop.arguments import (
     limits_from,
     refuse_unserved,
 )
+from lt_loop.installed_store import InstalledStore
 from lt_loop.run import Ports
 from lt_loop.solo import DuckBackend, IterableFeed, NoStore, OneProcess
 
@@ -73,8 +75,6 @@ def test_what_is_named_instead_is_an_argument(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("enable_checkpointing", True),
-        ("enable_model_summary", True),
         ("model_registry", "best"),
         ("plugins", ["one"]),
     ],
@@ -260,14 +260,14 @@ def select(name: str) -> str:
 
 def chosen(words: Any = None, **ports: Any) -> Ports:
     nothing = dict.fromkeys(("backend", "world", "feed", "store"))
-    return choose_ports(**(nothing | ports), words=words or {})
+    return choose_ports(**(nothing | ports), words=words or {}, root=".")
 
 
 def test_with_nothing_installed_the_defaults_serve(install: Install) -> None:
     ports = chosen()
 
     assert [type(port) for port in (ports.backend, ports.world, ports.feed, ports.store)] == [
-        *(DuckBackend, OneProcess, IterableFeed, NoStore),
+        *(DuckBackend, OneProcess, IterableFeed, InstalledStore),
     ]
     assert ports.reasons == {"backend": "duck-typed: lt-accel is not installed"}
 
@@ -400,8 +400,8 @@ class Bar(Callback):
 
 def names(*, root: str = ".", **words: Any) -> list[str]:
     """The types of the callbacks chosen."""
-    nothing = {"callbacks": None, "logger": None, "enable_progress_bar": None}
-    return [type(c).__name__ for c in choose_callbacks(**(nothing | words), root=Path(root))]
+    nothing = dict.fromkeys(("callbacks", "logger", *SWITCHES))
+    return [type(c).__name__ for c in choose_callbacks(nothing | words, root=Path(root))]
 
 
 LOGGER = """
@@ -506,7 +506,7 @@ def test_a_default_that_is_insisted_on_must_be_there(
 
 def test_a_progress_bar_that_is_both_forbidden_and_given_is_refused() -> None:
     message = (
-        r"^enable_progress_bar=False means no progress bar\. Received one in callbacks\. "
+        r"^enable_progress_bar=False means no progress bar\. Received one in callbacks: Bar\. "
         r"Drop one of them\.$"
     )
     with pytest.raises(ValueError, match=message):

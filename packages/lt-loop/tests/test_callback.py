@@ -16,8 +16,8 @@ CALLBACK_HOOKS = [hook.name for hook in HOOKS.values() if "callback" in hook.own
 def test_it_has_each_hook_of_a_callback_its_state_and_log_and_no_more() -> None:
     methods = {name for name, _ in inspect.getmembers(Callback, inspect.isfunction)}
 
-    beside = {"state_dict", "load_state_dict", "attach", "log", "log_dict", "__getstate__"}
-    assert methods == {*CALLBACK_HOOKS, *beside}
+    beside = {"state_dict", "load_state_dict", "attach", "plan_limits", "resolve"}
+    assert methods == {*CALLBACK_HOOKS, *beside, "log", "log_dict", "__getstate__"}
 
 
 @pytest.mark.parametrize("name", CALLBACK_HOOKS)

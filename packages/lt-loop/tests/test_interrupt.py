@@ -4,16 +4,26 @@ import logging
 import signal
 import threading
 from collections.abc import Iterator
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from lt_loop import Callback
 from lt_loop.interrupt import stopping_at_safe_point
+from lt_loop.run import Preempted, Run
 
 
-def a_run() -> Any:
-    return SimpleNamespace(interrupted=False)
+class ARun:
+    """As much of a run as the handler knows."""
+
+    def __init__(self, *callbacks: Callback) -> None:
+        self.signal, self.callbacks = 0, callbacks
+
+    raise_for_signal = Run.raise_for_signal
+
+
+def a_run(*callbacks: Callback) -> Any:
+    return ARun(*callbacks)
 
 
 def press_ctrl_c() -> None:
@@ -36,16 +46,16 @@ def test_the_first_one_is_a_request_and_the_second_one_an_exception(
     def body() -> None:
         with stopping_at_safe_point(run):
             press_ctrl_c()
-            reached.append(f"interrupted: {run.interrupted}")
+            reached.append(f"signal: {run.signal}")
             press_ctrl_c()
             reached.append("not here")
 
     with caplog.at_level(logging.WARNING, "lt_loop"), pytest.raises(KeyboardInterrupt):
         body()
 
-    assert reached == ["interrupted: True"]
+    assert reached == [f"signal: {int(signal.SIGINT)}"]
     assert caplog.messages == [
-        "Ctrl-C: stopping at the next safe point; press it again to stop at once"
+        "SIGINT: stopping at the next safe point; send it again to stop at once"
     ]
 
 
@@ -90,8 +100,12 @@ def test_the_signal_is_given_back(error: BaseException | None) -> None:
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-@pytest.mark.parametrize("taken", [signal.SIG_IGN, signal.SIG_DFL])
-def test_a_signal_that_is_ignored_or_left_to_the_system_stays_so(taken: signal.Handlers) -> None:
+def _of_ones_own(number: int, frame: Any) -> None:
+    pass
+
+
+@pytest.mark.parametrize("taken", [signal.SIG_IGN, _of_ones_own], ids=["ignored", "taken"])
+def test_a_signal_that_is_ignored_or_taken_stays_so(taken: Any) -> None:
     signal.signal(signal.SIGINT, taken)
 
     with stopping_at_safe_point(a_run()):
@@ -107,7 +121,7 @@ def test_a_run_within_a_run_leaves_the_signal_to_the_outer_one() -> None:
         with stopping_at_safe_point(outer):
             with stopping_at_safe_point(inner):
                 press_ctrl_c()
-            assert (outer.interrupted, inner.interrupted) == (True, False)
+            assert (outer.signal, inner.signal) == (signal.SIGINT, 0)
 
     with pytest.raises(KeyboardInterrupt):
         body()
@@ -126,3 +140,29 @@ def test_a_run_in_another_thread_leaves_the_signal_alone() -> None:
     thread.join()
 
     assert seen == [signal.default_int_handler]
+
+
+class WantsUsr1(Callback):
+    signals = ("SIGUSR1",)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="there is no SIGUSR1 on this system")
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1"])
+def test_to_be_told_to_end_is_a_request_with_an_exit_code(name: str) -> None:
+    number = getattr(signal, name)
+
+    def body() -> None:
+        with stopping_at_safe_point(a_run(WantsUsr1())):
+            signal.raise_signal(number)
+
+    with pytest.raises(Preempted, match=f"{name} received") as caught:
+        body()
+
+    assert (caught.value.code, caught.value.signal) == (128 + number, number)
+    assert signal.getsignal(number) == signal.SIG_DFL
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="there is no SIGUSR1 on this system")
+def test_a_signal_that_nobody_names_is_left_alone() -> None:
+    with stopping_at_safe_point(a_run()):
+        assert signal.getsignal(signal.SIGUSR1) == signal.SIG_DFL

@@ -155,7 +155,8 @@ def test_hooks_are_called_in_lightnings_order(call: str, order: str) -> None:
 
     getattr(trainer, call)(program)
 
-    assert calls == lines(order)
+    theirs = [call for call in calls if not call.endswith("on_safe_point")]  # only here
+    assert theirs == lines(order)
 
 
 def test_callbacks_are_called_in_their_order_and_before_the_program() -> None:
@@ -570,7 +571,7 @@ def test_ctrl_c_stops_a_fit_at_the_next_safe_point(hook: str, steps: int) -> Non
         trainer.fit(Line(), DATA)
 
     assert trainer.progress.steps == steps
-    assert trainer.capture()["progress"]["steps"] == steps
+    assert trainer.capture()["loops"]["progress"]["steps"] == steps
     assert seen == ["a set up", "a saw KeyboardInterrupt()", "a torn down"]
     assert trainer.result is not None
     assert trainer.result.reason.startswith("KeyboardInterrupt")

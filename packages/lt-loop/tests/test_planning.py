@@ -295,7 +295,7 @@ def test_a_run_that_can_not_be_planned_leaves_the_last_one_as_it_was() -> None:
         trainer.test(model)
 
     assert trainer.result is result
-    assert trainer.capture()["progress"]["steps"] == 3
+    assert trainer.capture()["loops"]["progress"]["steps"] == 3
     assert len(trainer.test(dataloaders=DATA)) == 1
 
 
@@ -329,7 +329,7 @@ def test_a_state_may_be_named_by_a_string_or_a_path(name: Any) -> None:
     asked: list[Any] = []
 
     class Shelf(NoStore):
-        def load(self, name: str) -> Any:
+        def load(self, name: str, *, world: Any = None) -> Any:
             asked.append(name)
             return first.capture()
 

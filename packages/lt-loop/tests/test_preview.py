@@ -66,7 +66,7 @@ def test_the_table_is_for_people() -> None:
         "backend              DuckBackend",
         "world                OneProcess",
         "feed                 IterableFeed",
-        "store                NoStore",
+        "store                InstalledStore",
         "max_epochs           3",
         "limit_train_batches  0.5",
         "train batches        2 of list",

@@ -395,7 +395,7 @@ def test_what_comes_after_a_run_is_not_part_of_it() -> None:
     told = list(profiler.told)
 
     assert trainer.callback_metrics["loss"] > 0
-    assert trainer.capture()["progress"]["steps"] == 3
+    assert trainer.capture()["loops"]["progress"]["steps"] == 3
     assert trainer.place(DATA) is DATA
     assert profiler.told == told
 

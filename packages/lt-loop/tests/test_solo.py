@@ -250,7 +250,7 @@ def test_without_a_store_nothing_is_kept_and_the_request_is_named(
 ) -> None:
     message = (
         r"^Checkpoints need a store, and this run has none\. Received a request for "
-        rf"{request_made}\. Pass Trainer\(store=\.\.\.\), or a state from trainer\.capture\(\)"
+        rf"{request_made}\. Install lt-checkpoint, pass Trainer\(store=\.\.\.\), or a state from "
     )
     with pytest.raises(LookupError, match=message):
         ask(NoStore())

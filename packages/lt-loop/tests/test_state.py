@@ -129,7 +129,8 @@ def test_a_request_that_was_heard_is_not_heard_again() -> None:
 def test_time_that_is_used_up_is_refused_like_any_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     trainer = make_trainer(max_epochs=1)
     trainer.fit(Line(), DATA)
-    state = {**trainer.capture(), "seconds": 61.0}
+    state = trainer.capture()
+    state["loops"]["seconds"] = 61.0
 
     with pytest.raises(ValueError, match=r"something left to do\. Received max_time='00:00:01:00'"):
         make_trainer(max_time="00:00:01:00").fit(Line(), DATA, ckpt_path=state)
@@ -164,7 +165,7 @@ def test_steps_of_validation_are_counted_on() -> None:
     trainer = make_trainer(max_epochs=1)
     trainer.fit(Logging(), DATA, Stream(DATA[:2]))
 
-    assert trainer.capture()["evaluated"] == [(0, 2)]
+    assert trainer.capture()["loops"]["evaluated"] == [(0, 2)]
 
 
 def test_what_a_program_steps_by_hand_can_be_copied_and_pickled() -> None:

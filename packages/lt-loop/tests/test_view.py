@@ -342,12 +342,10 @@ def test_the_state_of_a_trainer_tells_a_failure_from_an_end() -> None:
 
 @pytest.mark.parametrize(
     ("loader", "expected"),
-    [(DATA, [False, False, False, True] * 2), (Stream(DATA), [False] * 8)],
+    [(DATA, [False, False, False, True] * 2), (Stream(DATA), [False, False, False, True] * 2)],
     ids=["length", "no length"],
 )
-def test_the_last_batch_of_an_epoch_is_known_where_its_length_is(
-    loader: Any, expected: list[bool]
-) -> None:
+def test_the_last_batch_of_an_epoch_is_known(loader: Any, expected: list[bool]) -> None:
     seen: list[bool] = []
     look = Calling("on_train_batch_end", lambda trainer: seen.append(trainer.is_last_batch))
     make_trainer(max_epochs=2, callbacks=look).fit(Line(), loader)

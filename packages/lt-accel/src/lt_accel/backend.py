@@ -231,17 +231,21 @@ class TorchBackend:
         """Turn numbers and one-element tensors into floats, in one transfer for each device."""
         return read(values)
 
-    def capture(self) -> dict[str, Any]:
+    def capture(self, *, copy: bool = True) -> dict[str, Any]:
         """Return a snapshot of program, optimizers, scaler and random generators.
 
         Tensors are copies and stay on their device, except those of the random generators, which
         are on the CPU. What is no tensor is plain data, unless the program's own ``state_dict``
         holds something else.
+
+        Args:
+            copy: False to share the tensors of program and optimizers, which the next step changes.
         """
         program = self._program
+        take = copied if copy else _shared
         return {
-            "program": copied(program.state_dict()) if hasattr(program, "state_dict") else None,
-            "optimizers": [copied(optimizer.state_dict()) for optimizer in self._optimizers],
+            "program": take(program.state_dict()) if hasattr(program, "state_dict") else None,
+            "optimizers": [take(optimizer.state_dict()) for optimizer in self._optimizers],
             "scaler": None if self._scaler is None else self._scaler.state_dict(),
             "rng": capture_rng(self.device),
         }
@@ -267,6 +271,10 @@ class TorchBackend:
         if self._scaler is not None and state["scaler"] is not None:
             self._scaler.load_state_dict(state["scaler"])
         restore_rng(state["rng"], self.device)
+
+
+def _shared(state: Any) -> Any:
+    return state
 
 
 def _detecting_anomalies(fn: Fn) -> Fn:

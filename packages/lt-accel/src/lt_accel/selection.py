@@ -44,6 +44,8 @@ class Words:
     deterministic: Any = None
     benchmark: Any = None
     detect_anomaly: Any = False
+    compile: Any = False
+    max_restarts: Any = 0
 
 
 ALONE = ("auto", "single_device")

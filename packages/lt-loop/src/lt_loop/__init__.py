@@ -10,7 +10,7 @@ from lt_loop.limits import Limits
 from lt_loop.ports import Backend, Feed, Program, Store, Stream, World
 from lt_loop.profiling import PassThroughProfiler, Profiler
 from lt_loop.progress import Progress
-from lt_loop.run import RunResult
+from lt_loop.run import Preempted, RunResult
 from lt_loop.trainer import Trainer
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "Feed",
     "Limits",
     "PassThroughProfiler",
+    "Preempted",
     "Profiler",
     "Program",
     "Progress",

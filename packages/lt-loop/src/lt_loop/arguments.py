@@ -10,11 +10,12 @@ from lt_loop.barebones import bare
 from lt_loop.callback import Callback
 from lt_loop.discovery import announced, find, require
 from lt_loop.hooks import overridden
+from lt_loop.installed_store import InstalledStore
 from lt_loop.limits import Limits
 from lt_loop.planning import check_callbacks
 from lt_loop.ports import Backend, Feed, Store, World
 from lt_loop.run import Ports
-from lt_loop.solo import DuckBackend, IterableFeed, NoStore, OneProcess
+from lt_loop.solo import DuckBackend, IterableFeed, OneProcess
 from lt_loop.spelling import suggestion
 
 REMOVED: dict[str, str] = {
@@ -46,8 +47,6 @@ REMOVED: dict[str, str] = {
 """Arguments of earlier Lightning versions, and what to write instead."""
 
 NOT_YET: dict[str, Any] = {
-    "enable_checkpointing": (None, False),
-    "enable_model_summary": (None, False),
     "model_registry": None,
     "plugins": (None, []),
 }
@@ -65,6 +64,8 @@ HARDWARE: dict[str, Any] = {
     "detect_anomaly": False,
     "inference_mode": True,
     "sync_batchnorm": False,
+    "compile": False,
+    "max_restarts": 0,
 }
 """The words that speak of hardware, with the values that say nothing. A backend reads them."""
 
@@ -113,6 +114,20 @@ def refuse_unserved(given: Mapping[str, Any]) -> None:
                 f"This version does not serve {name} yet. Received {name}={value!r}. Leave it out; "
                 "docs/known-limits.md lists what to do instead."
             )
+
+
+def one_of(name: str, value: Any, allowed: tuple[str, ...]) -> Any:
+    """Return an argument that is one of a few words.
+
+    Raises:
+        ValueError: it is none of them.
+    """
+    if value not in allowed:
+        raise ValueError(
+            f"{name} is one of {', '.join(map(repr, allowed))}. Received {name}={value!r}."
+            f"{suggestion(str(value), allowed)}"
+        )
+    return value
 
 
 def hardware_words(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -195,6 +210,7 @@ def choose_ports(
     feed: Feed | str | None,
     store: Store | None,
     words: Mapping[str, Any],
+    root: str,
 ) -> Ports:
     """Choose the four ports: what was passed ready-made, else what is installed, else a default.
 
@@ -226,7 +242,7 @@ def choose_ports(
         backend=chosen,
         world=OneProcess() if world is None else world,
         feed=_choose_feed(feed),
-        store=NoStore() if store is None else store,
+        store=InstalledStore(root) if store is None else store,
         reasons=reasons,
     )
     _check_ports(ports)
@@ -258,44 +274,58 @@ def _check_ports(ports: Ports) -> None:
             )
 
 
-def choose_callbacks(
-    *,
-    callbacks: Any,
-    logger: Any,
-    enable_progress_bar: bool | None,
-    root: Path,
-) -> tuple[Callback, ...]:
-    """Put the callbacks of a run together: the user's, then loggers, then the progress bar.
+def choose_callbacks(given: Mapping[str, Any], *, root: Path) -> tuple[Callback, ...]:
+    """Put the callbacks of a run together: the user's, then loggers, then what arguments turn on.
 
-    ``logger`` and ``enable_progress_bar`` are spellings of ``callbacks=[...]``: None takes the
-    default of lt-callbacks where it is installed, True insists on it.
+    ``logger`` and the arguments of :data:`SWITCHES` are spellings of ``callbacks=[...]``: None
+    takes the default of an installed package (but for ``enable_model_summary``, where it takes
+    none), True insists on one, False forbids it.
 
     Raises:
         LookupError: a default was insisted on and is not installed.
         TypeError: something is no callback.
+        ValueError: there are two of what a run has one of, or one that was forbidden.
     """
-    given = _listed(callbacks)
-    chosen = list(check_callbacks(given, argument="callbacks"))
+    chosen = list(check_callbacks(_listed(given["callbacks"]), argument="callbacks"))
+    logger = given["logger"]
     if logger is None or logger is True:
         chosen += _default("logger", insist=logger is True, argument="logger", save_dir=root)
     elif logger is not False:
         chosen += _check_loggers(check_callbacks(_listed(logger), argument="logger"))
-    roles = [callback.role for callback in chosen]
-    if enable_progress_bar is not False and "progress_bar" not in roles:
-        chosen += _default(
-            "progress_bar", insist=bool(enable_progress_bar), argument="enable_progress_bar"
-        )
-    if roles.count("progress_bar") > 1:
+    for argument, role in SWITCHES.items():
+        wanted = given[argument]
+        present = [type(callback).__name__ for callback in chosen if callback.role == role]
+        _check_switch(argument, role, wanted=wanted, present=present)
+        if not present and (wanted or (wanted is None and argument not in OFF_BY_DEFAULT)):
+            chosen += _default(role, insist=bool(wanted), argument=argument)
+    return tuple(chosen)
+
+
+SWITCHES = {
+    "enable_checkpointing": "checkpoint",
+    "enable_progress_bar": "progress_bar",
+    "enable_model_summary": "model_summary",
+}
+"""Arguments that turn a callback on or off, with its role, the name of its entry point."""
+
+OFF_BY_DEFAULT = ("enable_model_summary",)
+"""Those that mean no callback where they are None."""
+
+SEVERAL = ("checkpoint",)
+"""Roles that a run may have several callbacks of."""
+
+
+def _check_switch(argument: str, role: str, *, wanted: bool | None, present: list[str]) -> None:
+    word = role.replace("_", " ")
+    if len(present) > 1 and role not in SEVERAL:
         raise ValueError(
-            "A run has one progress bar. Received "
-            f"{roles.count('progress_bar')} in callbacks. Drop all but one of them."
+            f"A run has one {word}. Received {len(present)} in callbacks. Drop all but one of them."
         )
-    if enable_progress_bar is False and "progress_bar" in roles:
+    if present and wanted is False:
         raise ValueError(
-            "enable_progress_bar=False means no progress bar. Received one in callbacks. "
+            f"{argument}=False means no {word}. Received one in callbacks: {', '.join(present)}. "
             "Drop one of them."
         )
-    return tuple(chosen)
 
 
 def _check_loggers(loggers: tuple[Callback, ...]) -> tuple[Callback, ...]:

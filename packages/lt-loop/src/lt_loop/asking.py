@@ -1,5 +1,6 @@
 """What callbacks and modules may ask of a run, under Lightning's names."""
 
+from pathlib import Path
 from typing import Any, Literal
 
 from lt_loop.barebones import Silence
@@ -40,8 +41,13 @@ class RunAsking(RunView):
         elif self._run is not None:
             self._run.stop_request = None
 
-    def capture(self) -> dict[str, Any]:
+    def capture(self, *, weights_only: bool = False, copy: bool = True) -> dict[str, Any]:
         """Return everything that must survive, as of the run's last safe point.
+
+        Args:
+            weights_only: leave out all but weights, hyper-parameters, epoch and step.
+            copy: whether later steps must leave it unchanged. Without it, whoever asked is done
+                with it before the next step, and nothing is copied on the device.
 
         Raises:
             RuntimeError: there is no run, or it is between two safe points.
@@ -52,7 +58,37 @@ class RunAsking(RunView):
                 f"A state belongs to a fit. Received the last run: {what}. Capture it between a "
                 "fit and the next run, or in the loop over trainer.steps(...)."
             )
-        return capture(self._run)
+        return capture(self._run, weights_only=weights_only, copy=copy)
+
+    @property
+    def at_safe_point(self) -> bool:
+        """Whether :meth:`capture` and :meth:`save_checkpoint` would do now."""
+        return self._run is not None and self._run.fn == "fit" and self._run.at_safe_point
+
+    def save_checkpoint(
+        self, filepath: str | Path, weights_only: bool = False, storage_options: None = None
+    ) -> None:
+        """Save the run's state as of its last safe point, through the store. Every rank calls it.
+
+        Args:
+            filepath: where: a path, or what else the store takes as a name.
+            weights_only: leave out all but weights, hyper-parameters, epoch and step.
+            storage_options: not served: a store of one's own has its options.
+
+        Raises:
+            RuntimeError: there is no run, or it is between two safe points.
+            LookupError: there is no store.
+            ValueError: storage options were passed.
+        """
+        if storage_options is not None:
+            raise ValueError(
+                "save_checkpoint takes no storage_options. Received "
+                f"{storage_options!r}. Pass Trainer(store=...) with a store that has them."
+            )
+        state = self.capture(weights_only=weights_only, copy=False)
+        metrics = {name: float(value) for name, value in self.callback_metrics.items()}
+        ports = self._ports
+        ports.store.save(state, str(filepath), metrics=metrics, world=ports.world)
 
     def log(  # noqa: PLR0913 - the flags of Lightning's log
         self,

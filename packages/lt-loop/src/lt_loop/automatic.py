@@ -97,12 +97,13 @@ def _step_with_closure(
 def _differentiate(run: Run, optimizer: Any, window: Window) -> Callable[..., Any]:
     """Return the function from a batch to what ``training_step`` returned, gradients added up."""
     training_step = bind_step(run, "train")
+    pending_step = bind_step(run, "accumulate") if run.limits.accumulates else training_step
     on_zero_grad, on_backward = run.hooks["on_before_zero_grad"], run.hooks["on_before_backward"]
     after_backward = run.hooks["on_after_backward"]
     zero_grad, backward = _zero_grad(run, optimizer), _backward(run)
 
     def differentiate(batch: Any, batch_idx: int, size: int, closes: bool) -> Any:
-        output = training_step(batch, batch_idx)
+        output = (training_step if closes else pending_step)(batch, batch_idx)
         loss = loss_of(output)
         if loss is None:
             return output

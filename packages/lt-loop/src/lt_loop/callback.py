@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from lt_loop.hooks import library_default
+from lt_loop.limits import Limits
 
 if TYPE_CHECKING:
     from lt_loop.trainer import Trainer
@@ -24,6 +25,9 @@ class Callback:
     """Whether it looks at logged values: then its ``on_train_epoch_end`` comes after the program's,
     and sees what that logged."""
 
+    signals: ClassVar[tuple[str, ...]] = ()
+    """Names of signals that shall end a run at a safe point beside SIGINT and SIGTERM."""
+
     _logs_to: "Trainer | None" = None
 
     def attach(self, trainer: "Trainer | None") -> "Trainer | None":
@@ -33,6 +37,19 @@ class Callback:
         """
         before, self._logs_to = self._logs_to, trainer
         return before
+
+    @library_default
+    def plan_limits(self, limits: Limits) -> Limits:
+        """Return the limits of the run that is being planned: these, or others made of them."""
+        return limits
+
+    def resolve(self, which: str) -> str | None:
+        """Return the path of the ``"last"`` or ``"best"`` checkpoint, if this callback keeps any.
+
+        Those with the role ``"checkpoint"`` are asked, when a run is planned with
+        ``ckpt_path="last"`` or ``"best"``.
+        """
+        return None
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what is pickled and copied: all but the trainer."""
@@ -136,6 +153,13 @@ class Callback:
             outputs: what ``training_step`` returned, detached, as a dict with ``"loss"``.
             batch: the batch, where the program computes.
             batch_idx: its index in the epoch.
+        """
+
+    @library_default
+    def on_safe_point(self, trainer: "Trainer", pl_module: Any) -> None:
+        """Called after each optimizer step with nothing half done, where a state can be captured.
+
+        That of the last step of an epoch comes after the end of the epoch, validation included.
         """
 
     @library_default

@@ -16,6 +16,8 @@ PACKAGES: dict[tuple[str, str], str] = {
     ("lt.backends", "torch"): "lt-accel",
     ("lt.feeds", "torch"): "lt-data",
     ("lt.stores", "folder"): "lt-checkpoint",
+    ("lt.callbacks", "checkpoint"): "lt-checkpoint",
+    ("lt.callbacks", "model_summary"): "lt-callbacks",
     ("lt.callbacks", "progress_bar"): "lt-callbacks",
     ("lt.callbacks", "logger"): "lt-callbacks",
     ("lt.profilers", "simple"): "lt-callbacks",

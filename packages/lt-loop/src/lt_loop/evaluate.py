@@ -1,18 +1,21 @@
 """The evaluation loop: validate, test, predict, and the sanity check before training."""
 
 from collections.abc import Generator, Iterator
-from itertools import islice
+from contextlib import contextmanager
+from itertools import islice, zip_longest
 from typing import Any
 
 from lt_loop.hooks import Bound
 from lt_loop.logbook import Page
 from lt_loop.modes import enter_evaluation_mode
-from lt_loop.ports import Phase
+from lt_loop.ports import Phase, World
 from lt_loop.run import Run, Stage
 from lt_loop.sources import Source
 from lt_loop.steps import bind_place, bind_step
 
 Tables = list[dict[str, float]]
+
+_NONE = object()
 
 HOOK_WORDS = {"validate": "validation", "test": "test", "predict": "predict"}
 
@@ -44,6 +47,15 @@ def predictions(run: Run, sources: list[Source]) -> Generator[Any, None, Tables]
         finally:
             run.logbook.page = None
             leave_evaluation_mode()
+
+
+def of_all_ranks(world: World, outputs: list[Any]) -> list[Any]:
+    """Return the outputs of all ranks on each of them: the first of every rank, the second, ..."""
+    if world.world_size == 1:
+        return outputs
+    ranks = world.gather(outputs)
+    rounds = zip_longest(*ranks, fillvalue=_NONE)
+    return [output for one in rounds for output in one if output is not _NONE]
 
 
 def sanity_check(run: Run) -> None:
@@ -98,14 +110,16 @@ def _batches(run: Run, source: Source, index: int, step: Any, page: Page) -> Ite
     word = HOOK_WORDS[source.stage]
     starts: Bound = run.hooks[f"on_{word}_batch_start"]
     ends: Bound = run.hooks[f"on_{word}_batch_end"]
-    place = bind_place(run, dataloader_idx=index)
+    place, world = bind_place(run, dataloader_idx=index), run.ports.world
+    together = world.world_size > 1 and getattr(run.ports.backend, "collective_forward", False)
     batches = source.epoch(run.progress.epoch)
     if run.stage == "sanity_check" and run.limits.num_sanity_val_steps >= 0:
         batches = islice(batches, run.limits.num_sanity_val_steps)
-    batch_idx = -1
+    batch_idx, batch = -1, None
     for batch_idx, batch in enumerate(batches):
-        if run.interrupted:
-            raise KeyboardInterrupt
+        run.raise_for_signal()
+        if together:
+            _somebody_has(world, True)
         batch = place(batch)
         page.batch, page.batch_size = batch, None
         for hook in starts:
@@ -116,8 +130,30 @@ def _batches(run: Run, source: Source, index: int, step: Any, page: Page) -> Ite
         run.logbook.end_step(page, epoch=run.progress.epoch, step=run.evaluated[index])
         run.evaluated[index] += 1
         yield output
-    if batch_idx < 0:
+    if batch_idx < 0 and (together or world.world_size == 1):
         raise ValueError(
             f"A {source.stage} loader must yield batches. Received a {source.kind} that yielded "
             "none. An iterator that was used up yields none; pass an object that can be read anew."
         )
+    if together:
+        with run.logbook.on_trial(), _scratch(run):
+            while _somebody_has(world, False):
+                step(batch, batch_idx, index)
+
+
+def _somebody_has(world: World, mine: bool) -> bool:
+    """Return whether any rank has another batch: then all of them run forward."""
+    return bool(world.reduce([float(mine)], "max")[0])
+
+
+@contextmanager
+def _scratch(run: Run) -> Iterator[None]:
+    """Let what is logged inside go to a page that nobody reads."""
+    page = run.logbook.page
+    if page is not None:
+        run.logbook.page = Page()
+        run.logbook.page.enter("evaluation_step")
+    try:
+        yield
+    finally:
+        run.logbook.page = page

@@ -70,7 +70,7 @@ class Training:
         self.starts = run.hooks["on_train_batch_start"]
         self.ends = run.hooks["on_train_batch_end"]
         self.wants_outputs = run.hooks["training_epoch_end"]
-        self.kept: list[Any] = []
+        self.at_safe_point = run.hooks["on_safe_point"]
         self.skipped = False
         # Whether they were made for the sanity check or are made now: it leaves no trace in the
         # random generators, so that the check changes nothing about the training.
@@ -115,7 +115,7 @@ class Training:
         else:
             keep(run)
             run.ports.backend.wrap_step(self._end_epoch, "sanity_check")(reason)
-        run.at_safe_point = True
+        self._reach_safe_point()
         if unyielded:
             yield progress
         return reason or run.reason_to_stop(epoch_ended=True)
@@ -131,6 +131,7 @@ class Training:
         for batch, window, closes in windows(batches, size, self.source.length, start=start):
             run.at_safe_point = False
             batch_idx = run.batch_idx = progress.batch
+            self.window.closes = closes
             batch = page.batch = place(batch)
             page.batch_size = None
             if starts and -1 in [hook(batch, batch_idx) for hook in starts]:
@@ -150,11 +151,19 @@ class Training:
             if self.step_plateaus:
                 self._step_plateaus()
             if closes and not self.window.pending:
-                run.at_safe_point = True
+                self._reach_safe_point()
                 yield progress
                 if reason := run.reason_to_stop(epoch_ended=False):
                     return reason
         return None
+
+    def _reach_safe_point(self) -> None:
+        run = self.run
+        run.at_safe_point = True
+        if self.at_safe_point:
+            with run.logbook.closed():
+                for hook in self.at_safe_point:
+                    hook()
 
     def _count(self, stepped: bool | None) -> None:
         progress = self.run.progress
@@ -184,7 +193,7 @@ class Training:
         for hook in self.ends:
             hook(outputs, batch, batch_idx)
         if self.wants_outputs and outputs:
-            self.kept.append(outputs)
+            self.run.outputs.append(outputs)
 
     def _validate(self) -> None:
         run = self.run
@@ -234,8 +243,8 @@ class Training:
         page = logbook.training
         page.enter("epoch")
         for hook in self.wants_outputs:
-            hook(self.kept)
-        self.kept = []
+            hook(run.outputs)
+        run.outputs = []
         logbook.settle(page)
         run.call("on_train_epoch_end")
         if run.monitors:

@@ -72,6 +72,7 @@ def _shared_hooks() -> Iterable[Hook]:
     yield Hook("on_before_backward", ("loss",))
     yield Hook("on_after_backward")
     yield Hook("on_before_optimizer_step", ("optimizer",))
+    yield Hook("on_safe_point")
     yield Hook("setup", ("stage",), owners=_EVERYBODY)
     yield Hook("teardown", ("stage",), owners=_EVERYBODY)
     yield Hook("on_save_checkpoint", ("checkpoint",))
@@ -132,6 +133,7 @@ HOOKS: dict[str, Hook] = {
 
 STEPS: dict[str, str] = {
     "train": "training_step",
+    "accumulate": "training_step",
     "validate": "validation_step",
     "test": "test_step",
     "predict": "predict_step",

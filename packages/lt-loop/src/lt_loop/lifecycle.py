@@ -11,7 +11,7 @@ from lt_loop.callback import Callback
 from lt_loop.hooks import HOOKS, check_arguments, overridden
 from lt_loop.optimizers import check_monitors, read_optimizers
 from lt_loop.run import Run
-from lt_loop.state import restore_parts, restore_program
+from lt_loop.state import restore_early
 
 log = logging.getLogger("lt_loop")
 
@@ -74,8 +74,9 @@ class Lifecycle:
             setup()
             self._entered.append(teardown)
         run.call("configure_model")
+        run.ports.backend.setup(run.program, [])
         if run.resume is not None:
-            restore_parts(run, run.resume)
+            restore_early(run, run.resume)
         if run.fn == "fit":
             where = f"{type(run.program).__name__}.configure_optimizers"
             returned = _hook(run, run.program, "configure_optimizers")()
@@ -85,10 +86,6 @@ class Lifecycle:
                 check_monitors(schedules)
             run.use_optimizers(run.ports.backend.setup(run.program, optimizers), schedules)
             run.call("on_fit_start")
-        else:
-            run.ports.backend.setup(run.program, [])
-            if run.resume is not None:
-                restore_program(run, run.resume)
         if run.trainer.enable_autolog_hparams and world.rank == 0:
             _log_hyperparams(run)
 

@@ -276,6 +276,11 @@ class Logbook:
         self._catch_up(self.training)
         return dict(self._bar)
 
+    def take_in(self, metrics: Mapping[str, float]) -> None:
+        """Show the values that a run in other processes ended with."""
+        self._callback = {name: Scalar(value) for name, value in metrics.items()}
+        self._logged = dict(self._callback)
+
     def state_dict(self) -> dict[str, Any]:
         """Return the partial sums of the training epoch under way, and the newest values."""
         sums = {

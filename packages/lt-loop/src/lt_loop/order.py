@@ -82,7 +82,7 @@ ORDER: dict[str, tuple[Chapter, ...]] = {
         Chapter("each epoch", ("on_train_epoch_start",)),
         Chapter("each batch", _TRAINING_BATCH),
         Chapter(VALIDATION, ("on_validation_model_zero_grad", *_evaluation("validation"))),
-        Chapter("end of the epoch", ("training_epoch_end", "on_train_epoch_end")),
+        Chapter("end of the epoch", ("training_epoch_end", "on_train_epoch_end", "on_safe_point")),
         Chapter("end", ("on_train_end", "on_fit_end")),
         Chapter("tear down", ("teardown",)),
     ),

@@ -2,12 +2,13 @@
 
 import dataclasses
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lt_loop.attachment import attach, give_back
 from lt_loop.callback import Callback
+from lt_loop.checkpoints import Checkpoint, find_state
 from lt_loop.hooks import HOOKS, STEPS, check_arguments, check_spelling, overridden
+from lt_loop.limits import Limits
 from lt_loop.preview import Preview, preview
 from lt_loop.run import Function, Ports, Run
 from lt_loop.sources import WORDS, LoaderStage, Sources
@@ -16,8 +17,6 @@ from lt_loop.steps import check_step
 
 if TYPE_CHECKING:
     from lt_loop.trainer import Trainer
-
-Checkpoint = str | Path | Mapping[str, Any]
 
 _NEEDS: dict[Function, tuple[str, ...]] = {
     "fit": ("training_step", "configure_optimizers"),
@@ -73,13 +72,20 @@ def plan_run(  # noqa: PLR0913 - what a call of fit, validate, test or predict s
         program=model,
         sources=sources,
         callbacks=callbacks,
-        limits=trainer.limits,
+        limits=planned_limits(trainer.limits, callbacks),
         ports=ports,
     )
     for phase in ("train", "validate") if fn == "fit" else (fn,):
         if overridden(model, STEPS[phase]):
             check_step(model, STEPS[phase])
-    run.resume = ports.store.load(str(resume)) if isinstance(resume, str | Path) else resume
+    if not getattr(ports.world, "starts_processes", False):  # else they load it themselves
+        run.resume = find_state(
+            resume,
+            callbacks=callbacks,
+            store=ports.store,
+            world=ports.world,
+            may_be_missing=fn == "fit",
+        )
     if fn != "fit" and last is not None and last.program is model:
         run.progress = dataclasses.replace(last.progress)  # that of the weights it has
     return run
@@ -107,9 +113,16 @@ def plan_preview(  # noqa: PLR0913 - as above
         program=model,
         sources=sources,
         callbacks=trainer.callbacks,
-        limits=trainer.limits,
+        limits=planned_limits(trainer.limits, trainer.callbacks),
         ports=ports,
     )
+
+
+def planned_limits(limits: Limits, callbacks: Iterable[Callback]) -> Limits:
+    """Return the limits of a run: the trainer's, as its callbacks change them."""
+    for callback in callbacks:
+        limits = callback.plan_limits(limits)
+    return limits
 
 
 def participants(

@@ -23,10 +23,18 @@ T = TypeVar("T")
 Fn = TypeVar("Fn", bound=Callable[..., Any])
 
 Phase = Literal[
-    "train", "validate", "test", "predict", "evaluate", "evaluate_in_fit", "sanity_check"
+    "train",
+    "accumulate",
+    "validate",
+    "test",
+    "predict",
+    "evaluate",
+    "evaluate_in_fit",
+    "sanity_check",
 ]
-"""What a function is wrapped for: one of four kinds of step; a whole evaluation loop with the hooks
-around its steps, alone or within a fit; or the trial of the validation code before training."""
+"""What a function is wrapped for: one of four kinds of step; a training step whose batch does not
+close its accumulation window; a whole evaluation loop with the hooks around its steps, alone or
+within a fit; or the trial of the validation code before training."""
 
 Reduction = Literal["mean", "sum", "min", "max"]
 
@@ -57,15 +65,20 @@ class Program(Protocol):
 class Backend(Protocol):
     """Where numbers are computed: device, precision, gradients.
 
-    The engine calls :meth:`setup` once after the launch, wraps each step function once, and then
+    The engine calls :meth:`setup` after the launch, wraps each step function once, and then
     calls the small methods in the step. None of them may wait for the device, except
     :meth:`read`, :meth:`capture` and :meth:`restore`.
+
+    A backend may also have ``collective_forward``, True where all ranks must run the same number of
+    forward passes, in an evaluation too; and ``device_mesh``, which a module then finds under the
+    same name.
     """
 
     def setup(self, program: Any, optimizers: Sequence[Any]) -> Sequence[Any]:
         """Move, convert and wrap the program; return the optimizers to step, in the same order.
 
-        Called with no optimizers where nothing is trained (validate, test, predict).
+        Called without optimizers first. In a fit the optimizers are made then, for the program as
+        it is by now (moved, sharded, its weights restored), and this is called again with them.
 
         Raises:
             ValueError: an optimizer holds none of the program's parameters.
@@ -73,6 +86,9 @@ class Backend(Protocol):
 
     def wrap_step(self, fn: Fn, phase: Phase) -> Fn:
         """Bake into ``fn`` what each call needs, once: autocast, a parallel forward.
+
+        ``"accumulate"`` is asked for where there is accumulation; what it returns is called for
+        the batches whose gradients the ranks need not agree on yet.
 
         For ``"evaluate"``, ``fn`` is a whole evaluation loop, a generator function; nothing inside
         it tracks gradients. With ``"evaluate_in_fit"``, what it makes may be used in training. For
@@ -123,16 +139,21 @@ class Backend(Protocol):
     def read(self, values: Sequence[Any]) -> list[float]:
         """Turn logged values into numbers, in one transfer: the one place that waits."""
 
-    def capture(self) -> dict[str, Any]:
+    def capture(self, *, copy: bool = True) -> dict[str, Any]:
         """Return a snapshot of program, optimizers, scaler and random generators of this rank.
 
-        Later steps must not change what was returned.
+        The program's part stands under ``"program"``, a list of the optimizers' under
+        ``"optimizers"``, and what belongs to this rank alone under ``"rng"``.
+
+        Args:
+            copy: whether later steps must leave what was returned unchanged. Without it, whoever
+                asked is done with it before the next step.
         """
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Put back what :meth:`capture` returned; going on from it gives the same bits.
 
-        Also called where no optimizers were set up, to evaluate the program as it was then.
+        Also called before optimizers are set up, to have the program as it was then.
         """
 
 
@@ -153,7 +174,12 @@ class World(Protocol):
         """This process among those of its machine, from 0."""
 
     def launch(self, main: Callable[[], T]) -> T:
-        """Run ``main`` in every process and return this process's result."""
+        """Run ``main`` in every process, and return what it returned here.
+
+        A world that starts processes itself runs ``main`` in those and not here, has an attribute
+        ``starts_processes`` that is True until then, and returns the result of rank 0. Whatever
+        ends a rank ends the others, and the first failure is raised here.
+        """
 
     def reduce(self, values: Sequence[float], op: Reduction) -> list[float]:
         """Combine each value over all ranks; every rank gets the result."""
@@ -167,9 +193,20 @@ class World(Protocol):
     def barrier(self) -> None:
         """Wait until every rank is here."""
 
+    def agree(self, code: int) -> int:
+        """Return the greatest code that any rank gave; all ranks get the same at the same call.
+
+        Every rank calls it at every safe point of training, so it must not wait for the device, and
+        may answer for the call before.
+        """
+
 
 class Stream(Protocol):
-    """One loader, opened for one phase of a run and read epoch after epoch."""
+    """One loader, opened for one phase of a run and read epoch after epoch.
+
+    It may also have a ``fingerprint``, a mapping of plain data (batch size, length of the data set,
+    sampler, seed): what must be the same where a run goes on to the same bits.
+    """
 
     @property
     def length(self) -> int | None:
@@ -178,6 +215,13 @@ class Stream(Protocol):
     @property
     def once(self) -> bool:
         """True where the loader can be read a single time, as a generator can."""
+
+    @property
+    def is_last(self) -> bool:
+        """Whether the batch handed out last is the last of its epoch.
+
+        A stream without a length reads one batch ahead when it is asked; its position stays.
+        """
 
     def epoch(self, index: int) -> Iterator[Any]:
         """Yield the batches of epoch ``index``, from its start or from the restored position.
@@ -200,6 +244,8 @@ class Stream(Protocol):
 class Feed(Protocol):
     """What comes next, and where were we: turns a loader into a :class:`Stream`.
 
+    Where the world has several ranks, the feed shares the data among them.
+
     A feed may also have a method ``in_order(loader)``, which returns the loader without its
     shuffling, or the loader itself where there is none. ``overfit_batches`` asks for it.
     """
@@ -219,14 +265,24 @@ class Feed(Protocol):
 
 @runtime_checkable
 class Store(Protocol):
-    """What survives: named states, saved whole or not at all."""
+    """What survives: named states, saved whole or not at all.
+
+    Where a world with several ranks is passed, all of them call. A state says under ``"per_rank"``
+    which paths of keys hold what belongs to each rank alone; the rest is taken from rank 0, but for
+    tensors that are spread over ranks, of which each saves its part.
+    """
 
     def save(
-        self, state: Mapping[str, Any], name: str, *, metrics: Mapping[str, float] | None = None
+        self,
+        state: Mapping[str, Any],
+        name: str,
+        *,
+        metrics: Mapping[str, float] | None = None,
+        world: World | None = None,
     ) -> None:
         """Save a state under a name. When it returns, the state survives a crash."""
 
-    def load(self, name: str) -> Mapping[str, Any]:
+    def load(self, name: str, *, world: World | None = None) -> Mapping[str, Any]:
         """Return a saved state.
 
         Raises:

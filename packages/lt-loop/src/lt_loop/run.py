@@ -1,9 +1,10 @@
 """Run: the state of one call of fit, validate, test or predict. Only the engine writes it."""
 
 import logging
+import signal
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,6 +15,7 @@ from lt_loop.optimizers import Schedule
 from lt_loop.ports import Backend, Feed, Store, World
 from lt_loop.profiling import Profiling, loaders_of
 from lt_loop.progress import Progress
+from lt_loop.solo import OneProcess
 from lt_loop.sources import LoaderStage, Source, Sources
 from lt_loop.stepping import SteppedOptimizer
 
@@ -25,6 +27,27 @@ Function = Literal["fit", "validate", "test", "predict"]
 Stage = Literal["train", "sanity_check", "validate", "test", "predict"]
 
 log = logging.getLogger("lt_loop")
+
+GO_ON, ASKED, LATE, INTERRUPTED, TOLD_TO_END = range(5)
+"""What a rank wants to happen at a safe point; of several, the greatest is done by all."""
+
+
+class Preempted(SystemExit):
+    """A run that ended at a safe point because its process was told to end.
+
+    Attributes:
+        code: what a script that does not catch it exits with: 128 and the number of the signal.
+        signal: that number.
+    """
+
+    def __init__(self, number: int) -> None:
+        """Be the end of a run that received this signal."""
+        super().__init__(128 + number)
+        self.signal = number
+
+    def __str__(self) -> str:
+        """Return which signal it was."""
+        return f"{signal.Signals(self.signal).name} received"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +77,18 @@ class RunResult:
 
 
 class Window:
-    """The accumulation window under way."""
+    """The accumulation window under way.
 
-    __slots__ = ("pending",)
+    Attributes:
+        pending: whether there is a gradient in it.
+        closes: whether the batch under way is its last.
+    """
+
+    __slots__ = ("closes", "pending")
 
     def __init__(self) -> None:
         """Start without a gradient in it."""
-        self.pending = False
+        self.pending = self.closes = False
 
 
 class Run:
@@ -106,7 +134,8 @@ class Run:
         self.stepped_optimizers: list[SteppedOptimizer] = []
         self.schedules: list[Schedule] = []
         self.evaluated: Counter[int] = Counter()  # batches, by the index of the loader
-        self.under_way = self.at_safe_point = self.interrupted = self.failed = False
+        self.under_way = self.at_safe_point = self.failed = False
+        self.signal = 0  # the first one received that ends the run
         self.batch_idx = -1  # of the training batch under way
         self.window = Window()
         self.verbose = False
@@ -118,12 +147,28 @@ class Run:
         self.seconds_before = 0.0  # of training, in the run that this one continues
         self.validates_at: float | None = None  # in seconds of training
         self.kept: Mapping[str, Any] | None = None  # what a state holds, as of an early stop
+        self.outputs: list[Any] = []  # of the epoch under way, for training_epoch_end
         self._deadline: float | None = None
 
     def call(self, name: str, *arguments: Any) -> None:
         """Call every implementation of a hook."""
         for hook in self.hooks[name]:
             hook(*arguments)
+
+    def own_hook(self, name: str) -> Callable[..., Any]:
+        """Return the program's own implementation of a hook; one that does nothing without it."""
+        return overridden(self.program, name) or (lambda *_arguments: None)
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Return what must be alike where a run goes on to the same bits: plain data."""
+        found: dict[str, Any] = {
+            "accumulate_grad_batches": self.limits.accumulation(self.progress.epoch),
+            "world_size": self.ports.world.world_size,
+        }
+        for source in self.sources.opened("train"):
+            data = getattr(source.stream, "fingerprint", {})
+            found |= {f"data.{key}": value for key, value in data.items()}
+        return found
 
     def use_optimizers(self, optimizers: Iterable[Any], schedules: Iterable[Schedule]) -> None:
         """Take the optimizers that the backend returned, and the schedules beside them."""
@@ -141,7 +186,7 @@ class Run:
         return open_sources(
             stage,
             feed=ports.feed,
-            world=ports.world,
+            world=ports.world if self.trainer.use_distributed_sampler else OneProcess(),
             limits=self.limits,
             epoch=self.progress.epoch,
         )
@@ -153,14 +198,19 @@ class Run:
         return self.open(stage)
 
     def open_for_training(self) -> list[Source]:
-        """Return the opened training loaders with which a fit starts, or goes on."""
+        """Return the opened training loaders with which a fit starts, or goes on.
+
+        A run that goes on asks for them as if in the epoch in which the run that it continues asked
+        for them: what their hook makes may depend on it.
+        """
         every = self.limits.reload_dataloaders_every_n_epochs
+        epoch = self.progress.epoch
         if every and self.resume is not None:
-            # They are asked for as if in the epoch in which the run that is continued asked for
-            # them: what their hook makes may depend on it.
-            epoch = int(self.resume.get("progress", {}).get("epoch", 0))
             self.progress.epoch = epoch - epoch % every
-        return self.renewed("train")
+        try:
+            return self.renewed("train")
+        finally:
+            self.progress.epoch = epoch
 
     @property
     def validates(self) -> bool:
@@ -192,25 +242,65 @@ class Run:
         ended = time.monotonic() if self._ended is None else self._ended
         return ended - self._begun + self.seconds_before
 
-    def reason_to_stop(self, *, epoch_ended: bool) -> str | None:
-        """Return why the run ends at this safe point, or None where it goes on.
-
-        Raises:
-            KeyboardInterrupt: Ctrl-C was pressed since the last one.
-        """
+    def limit_reached(self, *, epoch_ended: bool) -> str | None:
+        """Return which count ends the run at this safe point: the same one on every rank."""
         limits, progress = self.limits, self.progress
-        if self.interrupted:
-            raise KeyboardInterrupt
         if limits.steps is not None and progress.steps >= limits.steps:
             return f"max_steps={limits.steps} reached"
         if epoch_ended and limits.epochs is not None and progress.epoch >= limits.epochs:
             return f"max_epochs={limits.epochs} reached"
-        late = self._deadline is not None and time.monotonic() >= self._deadline
-        if late and self.may_stop_early():
-            return f"max_time of {limits.max_seconds:g} seconds reached"
-        if self.stop_request is not None and self.may_stop_early():
-            return self.stop_request
         return None
+
+    def reason_to_stop(self, *, epoch_ended: bool) -> str | None:
+        """Return why the run ends at this safe point, or None where it goes on.
+
+        All ranks get the same answer. What one of them wants is known to all at the end of the
+        epoch, or at the safe point after the next.
+
+        Raises:
+            KeyboardInterrupt: Ctrl-C was pressed since the last one.
+            Preempted: the process was told to end.
+        """
+        world = self.ports.world
+        wish = self._wish()
+        if epoch_ended and world.world_size > 1:
+            wish = int(world.reduce([wish], "max")[0])
+        else:
+            wish = world.agree(wish)
+        if wish in (INTERRUPTED, TOLD_TO_END):
+            self.signal = max(world.gather(self.signal))
+            self.raise_for_signal()
+        if reason := self.limit_reached(epoch_ended=epoch_ended):
+            return reason
+        if wish == LATE:
+            return f"max_time of {self.limits.max_seconds:g} seconds reached"
+        if wish == ASKED:
+            return next(request for request in world.gather(self.stop_request) if request)
+        return None
+
+    def raise_for_signal(self) -> None:
+        """End the run where a signal asked for it.
+
+        Raises:
+            KeyboardInterrupt: for Ctrl-C.
+            Preempted: for any other signal.
+        """
+        if self.signal == signal.SIGINT:
+            raise KeyboardInterrupt
+        if self.signal:
+            raise Preempted(self.signal)
+
+    def _wish(self) -> int:
+        """Return what this rank wants to happen at this safe point, as a code."""
+        if self.signal:
+            return INTERRUPTED if self.signal == signal.SIGINT else TOLD_TO_END
+        if self._deadline is None and self.stop_request is None:
+            return GO_ON
+        if not self.may_stop_early():
+            return GO_ON
+        if self._deadline is not None and time.monotonic() >= self._deadline:
+            return LATE
+        return GO_ON if self.stop_request is None else ASKED
 
     def may_stop_early(self) -> bool:
         """Return whether ``min_epochs`` and ``min_steps`` are behind."""
@@ -227,6 +317,11 @@ class Run:
         self._ended = time.monotonic()
         self.result = RunResult(reason, self.progress, values)
         log.info("%s ended: %s", self.fn, reason)
+
+    def end_elsewhere(self, result: RunResult) -> None:
+        """Take over how the run ended in the processes that did it."""
+        self.result, self.progress = result, result.progress
+        self.logbook.take_in(result.metrics)
 
 
 def _profiled(ports: Ports, profiling: Profiling) -> Ports:

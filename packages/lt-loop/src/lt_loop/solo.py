@@ -1,6 +1,8 @@
 """The ports' defaults: one process, duck-typed numbers, any iterable, nothing that survives."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from copy import deepcopy
+from itertools import islice
 from typing import Any, Literal, NoReturn
 
 from lt_loop.ports import Fn, Phase, Reduction, Stream, T, World
@@ -75,12 +77,13 @@ class DuckBackend:
         """Convert each value with ``float``."""
         return [float(value) for value in values]
 
-    def capture(self) -> dict[str, Any]:
+    def capture(self, *, copy: bool = True) -> dict[str, Any]:
         """Return the ``state_dict()`` of the program and of each optimizer, where they have one."""
-        return {
+        state = {
             "program": _state_of(self._program),
             "optimizers": [_state_of(optimizer) for optimizer in self._optimizers],
         }
+        return deepcopy(state) if copy else state
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Give the states back to ``load_state_dict()``, where there is one.
@@ -119,6 +122,10 @@ class OneProcess:
 
     def barrier(self) -> None:
         """Do nothing: everybody is here."""
+
+    def agree(self, code: int) -> int:
+        """Return the code: one rank agrees with itself."""
+        return code
 
 
 class IterableFeed:
@@ -185,6 +192,8 @@ class CountedIterable:
         self._epoch = 0
         self._batch = 0
         self._resumed = False
+        self._reading: Iterator[Any] = iter(())
+        self._ahead: list[Any] = []
         self.once: bool = iter(loader) is loader if hasattr(loader, "__next__") else False
 
     @property
@@ -195,13 +204,25 @@ class CountedIterable:
         except TypeError:  # how a DataLoader says that its data set has none
             return None
 
+    @property
+    def is_last(self) -> bool:
+        """Whether the batch handed out last is the last: without a length, by reading ahead."""
+        if self.length is not None:
+            return self._batch == self.length
+        if not self._ahead:
+            self._ahead.extend(islice(self._reading, 1))
+        return not self._ahead
+
     def epoch(self, index: int) -> Iterator[Any]:
         """Yield the batches of one epoch; a restored position is reached by reading up to it."""
         skip = self._batch if self._resumed and index == self._epoch else 0
         self._resumed = False
         self._epoch, self._batch = index, 0
-        for batch in self._loader:
+        self._ahead.clear()
+        self._reading = iter(self._loader)
+        while batches := self._ahead or list(islice(self._reading, 1)):
             self._batch += 1
+            batch = batches.pop()
             if self._batch > skip:
                 yield batch
 
@@ -222,7 +243,12 @@ class NoStore:
     """A Store that keeps nothing and says what to install."""
 
     def save(
-        self, state: Mapping[str, Any], name: str, *, metrics: Mapping[str, float] | None = None
+        self,
+        state: Mapping[str, Any],
+        name: str,
+        *,
+        metrics: Mapping[str, float] | None = None,
+        world: World | None = None,
     ) -> NoReturn:
         """Refuse.
 
@@ -231,7 +257,7 @@ class NoStore:
         """
         raise _no_store(f"saving {name!r} ({len(state)} entries, metrics {metrics})")
 
-    def load(self, name: str) -> NoReturn:
+    def load(self, name: str, *, world: World | None = None) -> NoReturn:
         """Refuse.
 
         Raises:
@@ -255,7 +281,7 @@ class NoStore:
 def _no_store(request: str) -> LookupError:
     return LookupError(
         f"Checkpoints need a store, and this run has none. Received a request for {request}. "
-        "Pass Trainer(store=...), or a state from trainer.capture() as ckpt_path."
+        "Install lt-checkpoint, pass Trainer(store=...), or a state from trainer.capture()."
     )
 
 

@@ -1,17 +1,49 @@
-"""State: everything of a run that must survive, taken at a safe point and put back."""
+"""State: everything of a run that must survive, taken at a safe point and put back.
 
-import copy
+A state is plain data in the shape of a Lightning checkpoint:
+
+==============================  ================================================================
+key                             what it holds
+==============================  ================================================================
+``epoch``, ``global_step``      epochs done and optimizer steps taken
+``state_dict``                  the program's weights, as the backend captured them
+``optimizer_states``            of each optimizer
+``lr_schedulers``               of each schedule
+``callbacks``                   of each callback that has a state, by its ``state_key``
+``hyper_parameters``            what ``save_hyperparameters()`` of the program saw
+``datamodule``                  the datamodule's own state
+``datamodule_hyper_parameters`` what ``save_hyperparameters()`` of the datamodule saw
+``loops``                       of the engine: progress, position in the data, sums of the logbook
+``backend``                     of the backend: random generators, a loss scaler
+``fingerprint``                 what must be alike where a run goes on to the same bits
+``per_rank``                    paths of keys to what belongs to each rank alone
+``format``                      the version of this shape
+==============================  ================================================================
+"""
+
+import copy as copying
 from collections.abc import Mapping
 from typing import Any
 
+from lt_loop.metric_objects import capture_metrics, restore_metrics
 from lt_loop.run import Run
 
 FORMAT = 1
 """Version of the state that :func:`capture` returns."""
 
+PER_RANK = [["backend", "rng"], ["loops", "feed"], ["loops", "logbook"], ["loops", "metrics"]]
+"""Paths to what differs from rank to rank."""
 
-def capture(run: Run) -> dict[str, Any]:
-    """Return everything that must survive, as of the last safe point. Later steps change nothing.
+_OF_WEIGHTS = ("format", "epoch", "global_step", "state_dict", "hyper_parameters")
+
+
+def capture(run: Run, *, weights_only: bool = False, copy: bool = True) -> dict[str, Any]:
+    """Return everything that must survive, as of the last safe point.
+
+    Args:
+        run: the run.
+        weights_only: leave out all but the weights, the hyper-parameters and the counts.
+        copy: whether later steps must leave the backend's part unchanged.
 
     Raises:
         RuntimeError: a step is under way.
@@ -19,13 +51,19 @@ def capture(run: Run) -> dict[str, Any]:
     if not run.at_safe_point:
         raise RuntimeError(
             "A run's state is whole at its safe points only: between optimizer steps. Received a "
-            "request to capture it within one. Ask in the loop over trainer.steps(...), in "
-            "on_train_end, or after the run."
+            "request to capture it within one. Ask in on_safe_point, in the loop over "
+            "trainer.steps(...), in on_train_end, or after the run."
         )
     with run.logbook.closed():
         parts = _parts(run) if run.kept is None else run.kept
-        state = {"format": FORMAT, **copy.deepcopy(parts), "backend": run.ports.backend.capture()}
-        run.call("on_save_checkpoint", state)
+        state: dict[str, Any] = copying.deepcopy(dict(parts))
+        state |= _of_backend(run.ports.backend.capture(copy=copy))
+        if weights_only:
+            state = {key: state[key] for key in _OF_WEIGHTS}
+            hook = run.own_hook("on_save_checkpoint")
+            hook(state)
+        else:
+            run.call("on_save_checkpoint", state)
     return state
 
 
@@ -36,84 +74,126 @@ def keep(run: Run) -> None:
     alone: one that goes on from here was never stopped.
     """
     with run.logbook.closed():
-        run.kept = copy.deepcopy(_parts(run))
+        run.kept = copying.deepcopy(_parts(run))
 
 
 def _parts(run: Run) -> dict[str, Any]:
     waiting = run.stop_request is not None and not run.may_stop_early()
+    progress = run.progress
     return {
-        "progress": run.progress.state_dict(),
-        "seconds": run.seconds,
-        "validates_at": run.validates_at,
-        "evaluated": sorted(run.evaluated.items()),
-        "stop_request": run.stop_request if waiting else None,
-        "schedules": [schedule.scheduler.state_dict() for schedule in run.schedules],
-        "feed": run.sources.state_dict(),
-        "logbook": run.logbook.state_dict(),
+        "format": FORMAT,
+        "epoch": progress.epoch,
+        "global_step": progress.steps,
+        "lr_schedulers": [schedule.scheduler.state_dict() for schedule in run.schedules],
         "callbacks": {c.state_key: s for c in run.callbacks if (s := c.state_dict())},
+        "hyper_parameters": dict(getattr(run.program, "hparams", {})),
         "datamodule": run.sources.datamodule_state(),
-        "limits": _limits_that_shape(run, run.progress.epoch),
+        "datamodule_hyper_parameters": dict(getattr(run.sources.datamodule, "hparams", {})),
+        "loops": {
+            "progress": progress.state_dict(),
+            "seconds": run.seconds,
+            "validates_at": run.validates_at,
+            "evaluated": sorted(run.evaluated.items()),
+            "stop_request": run.stop_request if waiting else None,
+            "feed": run.sources.state_dict(),
+            "logbook": run.logbook.state_dict(),
+            "metrics": capture_metrics(run.program) if progress.batch else {},
+            "outputs": list(run.outputs),
+        },
+        "fingerprint": run.fingerprint(),
+        "per_rank": [*PER_RANK, ["loops", "outputs"]],
     }
 
 
-def restore_parts(run: Run, state: Mapping[str, Any]) -> None:
-    """Give datamodule and callbacks their part of a captured state, and the hooks all of it.
+def _of_backend(captured: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a backend's snapshot with program and optimizers under Lightning's keys."""
+    rest = {k: v for k, v in captured.items() if k not in ("program", "optimizers")}
+    return {
+        "state_dict": captured["program"],
+        "optimizer_states": captured["optimizers"],
+        "backend": rest,
+    }
 
-    Comes before the optimizers and the loaders are made, which may depend on it.
+
+def _for_backend(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a state's part of the backend, as its ``capture`` gave it."""
+    return {
+        **state["backend"],
+        "program": state["state_dict"],
+        "optimizers": state["optimizer_states"],
+    }
+
+
+def restore_early(run: Run, state: Mapping[str, Any]) -> None:
+    """Restore what others build on: progress, datamodule, callbacks, and the program's weights.
+
+    Comes before the optimizers and the loaders are made. The backend must have been set up.
 
     Raises:
-        ValueError: the state is of another format, or was captured under other limits.
+        ValueError: the state is of another format, or has nothing but weights.
     """
+    _check_format(run, state)
+    run.call("on_load_checkpoint", state)
+    run.progress.epoch, run.progress.steps = state["epoch"], state["global_step"]
+    loops = state.get("loops", {})
+    if loops:
+        run.progress.load_state_dict(loops["progress"])
+    if run.fn == "fit":
+        run.seconds_before, run.stop_request = loops["seconds"], loops["stop_request"]
+        _check_unfinished(run)
+    run.sources.load_datamodule_state(copying.deepcopy(state.get("datamodule", {})))
+    for callback in run.callbacks:
+        if own := state.get("callbacks", {}).get(callback.state_key):
+            callback.load_state_dict(copying.deepcopy(own))
+    backend = run.ports.backend
+    weights = {"backend": {}, "optimizer_states": [], **state}
+    backend.wrap_step(backend.restore, "sanity_check")(_for_backend(weights))  # not its randomness
+
+
+def restore(run: Run, state: Mapping[str, Any]) -> None:
+    """Go on from a captured state, of which :func:`restore_early` restored the rest.
+
+    Raises:
+        ValueError: the run differs in what must be alike, or has other schedules.
+    """
+    loops = state["loops"]
+    _check_alike(run, state)
+    if len(run.schedules) != len(state["lr_schedulers"]):
+        raise ValueError(
+            "A run goes on with the learning-rate schedules it had. Received "
+            f"{len(run.schedules)} and a state of {len(state['lr_schedulers'])}. Return the same "
+            "from configure_optimizers."
+        )
+    run.ports.backend.restore(_for_backend(state))
+    for schedule, saved in zip(run.schedules, state["lr_schedulers"], strict=True):
+        schedule.scheduler.load_state_dict(copying.deepcopy(saved))
+    run.sources.load_state_dict(loops["feed"])
+    run.logbook.load_state_dict(loops["logbook"])
+    restore_metrics(run.program, loops["metrics"])
+    run.outputs[:] = copying.deepcopy(loops["outputs"])
+    run.evaluated.update({index: count for index, count in loops["evaluated"]})
+    if loops["validates_at"] is not None:
+        run.validates_at = loops["validates_at"]
+
+
+def _check_format(run: Run, state: Mapping[str, Any]) -> None:
     if state.get("format") != FORMAT:
         raise ValueError(
             f"A state to resume from has format {FORMAT}. Received format "
             f"{state.get('format')!r}. Pass what trainer.capture() or a store returned."
         )
-    if run.fn == "fit":
-        _check_alike(run, state)
-    run.call("on_load_checkpoint", state)
-    run.sources.load_datamodule_state(copy.deepcopy(state["datamodule"]))
-    for callback in run.callbacks:
-        if callback.state_key in state["callbacks"]:
-            callback.load_state_dict(copy.deepcopy(state["callbacks"][callback.state_key]))
-
-
-def restore_program(run: Run, state: Mapping[str, Any]) -> None:
-    """Give the program what a captured state holds of it, to evaluate it as it was then."""
-    run.progress.load_state_dict(state["progress"])
-    backend = run.ports.backend
-    backend.wrap_step(backend.restore, "sanity_check")(state["backend"])  # not its randomness
-
-
-def restore(run: Run, state: Mapping[str, Any]) -> None:
-    """Go on from a captured state, of which :func:`restore_parts` restored the rest.
-
-    Raises:
-        ValueError: the run's limits are reached already, or it has other schedules.
-    """
-    run.seconds_before = state["seconds"]
-    run.progress.load_state_dict(state["progress"])
-    _check_unfinished(run)
-    if len(run.schedules) != len(state["schedules"]):
+    if run.fn == "fit" and "loops" not in state:
         raise ValueError(
-            "A run goes on with the learning-rate schedules it had. Received "
-            f"{len(run.schedules)} and a state of {len(state['schedules'])}. Return the same "
-            "from configure_optimizers."
+            "A fit goes on from a whole state. Received one that holds weights only. Load the "
+            "weights into the module (load_from_checkpoint) and fit it without ckpt_path."
         )
-    run.ports.backend.restore(state["backend"])
-    for schedule, saved in zip(run.schedules, state["schedules"], strict=True):
-        schedule.scheduler.load_state_dict(copy.deepcopy(saved))
-    run.sources.load_state_dict(state["feed"])
-    run.logbook.load_state_dict(state["logbook"])
-    run.evaluated.update(dict(state["evaluated"]))
-    run.stop_request = state["stop_request"]
-    if state["validates_at"] is not None:
-        run.validates_at = state["validates_at"]
 
 
 def _check_unfinished(run: Run) -> None:
     limits = run.limits
-    reason = run.reason_to_stop(epoch_ended=True)
+    reason = run.limit_reached(epoch_ended=True)
+    if run.stop_request is not None and run.may_stop_early():
+        reason = reason or run.stop_request
     if limits.max_seconds is not None and run.seconds_before >= limits.max_seconds:
         reason = reason or f"max_time={limits.max_time!r}"
     if reason is not None:
@@ -124,17 +204,22 @@ def _check_unfinished(run: Run) -> None:
         )
 
 
-def _limits_that_shape(run: Run, epoch: int) -> dict[str, Any]:
-    return {"accumulate_grad_batches": run.limits.accumulation(epoch)}
-
-
 def _check_alike(run: Run, state: Mapping[str, Any]) -> None:
-    """Refuse to go on in the midst of an epoch under limits that would cut it otherwise."""
-    progress = state["progress"]
-    ours = _limits_that_shape(run, progress["epoch"])
-    if progress["batch"] and state["limits"] != ours:
-        raise ValueError(
-            "A run that goes on within an epoch keeps the limits it was started with. Received "
-            f"{ours} and a state of {dict(state['limits'])}. Give the same, or resume from the "
-            "end of an epoch."
+    """Refuse to go on where something differs that changes what is computed."""
+    theirs, ours = dict(state["fingerprint"]), run.fingerprint()
+    if run.limits.reload_dataloaders_every_n_epochs and not run.progress.batch:
+        theirs, ours = _without_data(theirs), _without_data(ours)  # it is about to be made anew
+    differing = [key for key in ours.keys() | theirs.keys() if ours.get(key) != theirs.get(key)]
+    if differing and run.trainer.on_mismatch != "accept":
+        received = "; ".join(
+            f"{key}={ours.get(key)!r} and a state of {key}={theirs.get(key)!r}"
+            for key in sorted(differing)
         )
+        raise ValueError(
+            "A run that goes on to the same bits keeps what shapes its steps. Received "
+            f"{received}. Give the same, or accept it: Trainer(on_mismatch='accept')."
+        )
+
+
+def _without_data(fingerprint: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: v for key, v in fingerprint.items() if not key.startswith("data.")}

@@ -186,6 +186,8 @@ def on_host(value: Any) -> Any:
         for field in dataclasses.fields(value):
             object.__setattr__(moved, field.name, on_host(getattr(value, field.name)))
         return moved
+    if hasattr(value, "full_tensor"):  # spread over several devices
+        value = value.full_tensor()
     return value.cpu() if hasattr(value, "cpu") else value
 
 

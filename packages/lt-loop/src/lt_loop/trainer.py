@@ -8,12 +8,14 @@ from typing import Any, Literal
 from lt_loop import arguments
 from lt_loop.asking import RunAsking
 from lt_loop.barebones import Silence
-from lt_loop.evaluate import Tables, evaluate, predictions
+from lt_loop.checkpoints import Checkpoint
+from lt_loop.evaluate import Tables, evaluate, of_all_ranks, predictions
 from lt_loop.fit import fit
 from lt_loop.interrupt import stopping_at_safe_point
-from lt_loop.lifecycle import Lifecycle, unwrapped
+from lt_loop.launching import launch
+from lt_loop.lifecycle import Lifecycle
 from lt_loop.limits import Duration
-from lt_loop.planning import Checkpoint, check_free, plan_preview, plan_run
+from lt_loop.planning import check_free, plan_preview, plan_run
 from lt_loop.ports import Backend, Feed, Store, T, World
 from lt_loop.preview import Preview
 from lt_loop.profiling import Profiler, choose_profiler
@@ -43,6 +45,7 @@ class Trainer(RunAsking):
         fast_dev_run: try the code out on this many batches (True: one) of everything.
         max_epochs: see :class:`lt_loop.Limits`, like all limits that follow.
         enable_progress_bar: True insists on one, False forbids it, None takes what is installed.
+        use_distributed_sampler: whether the feed shares the data among several processes.
         profiler: ``"simple"``, ``"advanced"``, ``"pytorch"``, or a ready-made Profiler.
         barebones: train and do nothing beside it, to see what the loop itself costs: no logger,
             progress bar, checkpoint, model summary, sanity check or profiler; ``log`` does nothing.
@@ -53,6 +56,11 @@ class Trainer(RunAsking):
         world: a ready-made World.
         feed: a ready-made Feed, or the name of an installed one.
         store: a ready-made Store.
+        compile: whether ``torch.compile`` compiles the step; a dict of its options.
+        max_restarts: how often processes that died are started again, to go on from the newest
+            checkpoint.
+        on_mismatch: ``"refuse"`` to go on from a state of a run with another batch size,
+            accumulation, world size, data set or seed, or ``"accept"`` it.
 
     Raises:
         TypeError: an unknown argument (the closest is named), or a value of the wrong type.
@@ -105,6 +113,9 @@ class Trainer(RunAsking):
         default_root_dir: str | Path | None = None,
         model_registry: str | None = None,
         gpus: Any = None,
+        compile: bool | Mapping[str, Any] = False,
+        max_restarts: int = 0,
+        on_mismatch: Literal["refuse", "accept"] = "refuse",
         backend: Backend | str | None = None,
         world: World | None = None,
         feed: Feed | str | None = None,
@@ -115,19 +126,21 @@ class Trainer(RunAsking):
         given = {k: v for k, v in locals().items() if k not in ("self", "unknown", "__class__")}
         given = arguments.settled(given, unknown)
         words = arguments.hardware_words(given)
-        self.limits = arguments.limits_from(given)
+        self._limits = arguments.limits_from(given)
         self.default_root_dir = str(default_root_dir or Path.cwd())
         self.enable_autolog_hparams = enable_autolog_hparams
+        self.use_distributed_sampler = use_distributed_sampler
         self.fast_dev_run = fast_dev_run
         self._ports = arguments.choose_ports(
-            backend=backend, world=world, feed=feed, store=store, words=words
+            backend=backend,
+            world=world,
+            feed=feed,
+            store=store,
+            words=words,
+            root=self.default_root_dir,
         )
-        self.callbacks = arguments.choose_callbacks(
-            callbacks=callbacks,
-            logger=given["logger"],
-            enable_progress_bar=given["enable_progress_bar"],
-            root=Path(self.default_root_dir),
-        )
+        self.callbacks = arguments.choose_callbacks(given, root=Path(self.default_root_dir))
+        self.on_mismatch = arguments.one_of("on_mismatch", on_mismatch, ("refuse", "accept"))
         self.profiler = choose_profiler(profiler)
         self.barebones, self._silence = barebones, Silence()
 
@@ -173,16 +186,15 @@ class Trainer(RunAsking):
                 two batches of a validation.
         """
         loaders: dict[LoaderStage, Any] = {"train": train_dataloaders, "validate": val_dataloaders}
-        run = self._plan("fit", model, loaders, datamodule, ckpt_path)
 
-        def main() -> RunResult:
+        def begin(run: Run) -> RunResult:
             with stopping_at_safe_point(run):
                 for _ in self._steps(run):
                     pass
             assert run.result is not None
             return run.result
 
-        return self._launch(run, main)
+        return self._launch(begin, "fit", model, loaders, datamodule, ckpt_path)
 
     def steps(
         self,
@@ -202,6 +214,11 @@ class Trainer(RunAsking):
         Yields:
             The progress, one object that is updated in place.
         """
+        if getattr(self._ports.world, "starts_processes", False):
+            raise RuntimeError(
+                "A loop of your own runs in the processes it is in. Received a trainer that starts "
+                f"{self.world_size} others. Start them yourself (torchrun), or call fit."
+            )
         loaders: dict[LoaderStage, Any] = {"train": train_dataloaders, "validate": val_dataloaders}
         return self._steps(self._plan("fit", model, loaders, datamodule, ckpt_path))
 
@@ -302,13 +319,12 @@ class Trainer(RunAsking):
         With ``ckpt_path``, with the model as it was in that state; its weights stay.
 
         Returns:
-            What ``predict_step`` returned for each batch; for several loaders, a list of such
-            lists. None with ``return_predictions=False``.
+            What ``predict_step`` returned for each batch, of several ranks in turn; for several
+            loaders, a list of such lists. None with ``return_predictions=False``.
         """
-        run = self._plan("predict", model, {"predict": dataloaders}, datamodule, ckpt_path)
         keep = return_predictions is not False
 
-        def main() -> list[Any] | None:
+        def begin(run: Run) -> list[Any] | None:
             with self._running(run), stopping_at_safe_point(run):
                 sources = run.open("predict")
                 kept: list[list[Any]] = [[] for _ in sources]
@@ -318,9 +334,12 @@ class Trainer(RunAsking):
                 run.finish("every batch predicted")
             if not keep:
                 return None
+            kept = [of_all_ranks(run.ports.world, outputs) for outputs in kept]
             return kept[0] if len(kept) == 1 else kept
 
-        return self._launch(run, main)
+        return self._launch(
+            begin, "predict", model, {"predict": dataloaders}, datamodule, ckpt_path
+        )
 
     def _evaluate(
         self,
@@ -331,16 +350,14 @@ class Trainer(RunAsking):
         verbose: bool,
         datamodule: Any,
     ) -> Tables:
-        run = self._plan(fn, model, {fn: dataloaders}, datamodule, ckpt_path)
-        run.verbose = verbose
-
-        def main() -> Tables:
+        def begin(run: Run) -> Tables:
+            run.verbose = verbose
             with self._running(run), stopping_at_safe_point(run):
                 tables = evaluate(run, run.open(fn))
                 run.finish("every batch evaluated")
             return tables
 
-        return self._launch(run, main)
+        return self._launch(begin, fn, model, {fn: dataloaders}, datamodule, ckpt_path)
 
     def _plan(
         self,
@@ -372,11 +389,21 @@ class Trainer(RunAsking):
         with Lifecycle(run):
             yield
 
-    def _launch(self, run: Run, main: Callable[[], T]) -> T:
-        try:
-            return run.ports.world.launch(main)
-        except RuntimeError as error:
-            cause = unwrapped(error)
-            if cause is error:
-                raise
-            raise cause from None
+    def _launch(
+        self,
+        begin: Callable[[Run], T],
+        fn: Function,
+        model: Any,
+        loaders: dict[LoaderStage, Any],
+        datamodule: Any,
+        ckpt_path: Checkpoint | None,
+    ) -> T:
+        world = self._ports.world
+
+        def plan() -> Run:
+            restarted = fn == "fit" and getattr(world, "restarts", 0) > 0
+            resume = "last" if restarted else ckpt_path
+            return self._plan(fn, model, loaders, datamodule, resume)
+
+        self._run, answer = launch(plan(), again=plan, begin=begin, world=world)
+        return answer

@@ -24,11 +24,26 @@ class RunView:
     Abstract: :class:`lt_loop.trainer.Trainer` is the one that runs.
     """
 
-    limits: Limits
     callbacks: tuple[Callback, ...]
     default_root_dir: str
+    _limits: Limits
     _ports: Ports
     _run: Run | None = None
+
+    @property
+    def limits(self) -> Limits:
+        """The checked numbers among the arguments, as the run under way was planned with them."""
+        return self._run.limits if self._run and self.under_way else self._limits
+
+    @property
+    def ports(self) -> Ports:
+        """The four ports, and why they were chosen."""
+        return self._ports
+
+    @property
+    def precision(self) -> str | None:
+        """The precision's name (``"bf16-mixed"``), None where the backend has none."""
+        return getattr(getattr(self._ports.backend, "precision", None), "name", None)
 
     @property
     def under_way(self) -> bool:
@@ -109,6 +124,11 @@ class RunView:
     def optimizers(self) -> list[Any]:
         """The optimizers, as the backend returned them."""
         return self._run.optimizers if self._run else []
+
+    @property
+    def device_mesh(self) -> Any:
+        """The devices that the program is spread over, as torch's DeviceMesh, or None."""
+        return getattr(self._backend, "device_mesh", None)
 
     @property
     def stepped_optimizers(self) -> list[SteppedOptimizer]:
@@ -260,11 +280,15 @@ class RunView:
 
     @property
     def is_last_batch(self) -> bool:
-        """Whether the training batch under way is the last of its epoch, as far as that is known.
+        """Whether the training batch under way is the last of its epoch.
 
-        It is not where the loader has no length.
+        Where the loader has no length, the feed says so, which reads one batch ahead for it.
         """
-        return self._run is not None and self._run.batch_idx + 1 == self.num_training_batches
+        run = self._run
+        if run is None or run.batch_idx + 1 == self.num_training_batches:
+            return run is not None
+        ahead = [s.stream.is_last for s in run.sources.opened("train") if s.length is None]
+        return any(ahead) and run.window.closes
 
     @property
     def estimated_stepping_batches(self) -> float:
@@ -281,7 +305,7 @@ class RunView:
                 "Steps are estimated in a fit. Received a request outside of one. Ask for "
                 "estimated_stepping_batches in configure_optimizers or later."
             )
-        run.open("train")
+        run.open_for_training()
         limits, steps, batches = self.limits, float("inf"), self.num_training_batches
         if limits.epochs is not None and batches != steps:
             epochs = range(max(limits.epochs, 1))

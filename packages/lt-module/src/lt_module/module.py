@@ -89,6 +89,11 @@ class LTModule(StepHooks, nn.Module):
         return 0 if self._trainer is None else int(self._trainer.local_rank)
 
     @property
+    def device_mesh(self) -> Any:
+        """The devices this module is spread over, as torch's DeviceMesh; None for one."""
+        return getattr(self._trainer, "device_mesh", None)
+
+    @property
     def loggers(self) -> list[Any]:
         """The loggers of the run, none without one."""
         return [] if self._trainer is None else list(self._trainer.loggers)

@@ -117,6 +117,10 @@ class StepHooks(DataHooks):
         """Called after a training batch, and after the step if it closed a window."""
 
     @library_default
+    def on_safe_point(self) -> None:
+        """Called after each optimizer step with nothing half done; a state can be captured."""
+
+    @library_default
     def on_validation_epoch_start(self) -> None:
         """Called before the first validation batch."""
 

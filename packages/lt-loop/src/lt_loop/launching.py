@@ -1,0 +1,96 @@
+"""Launching: one call of a trainer in every process, and what comes home from other ones.
+
+A world may start processes of its own. Then the whole run happens in those, and the process that
+called has, afterwards, what a caller looks at: the result, the module's weights, the states of the
+callbacks, the last numbers.
+"""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from lt_loop.lifecycle import unwrapped
+from lt_loop.ports import World
+from lt_loop.progress import Progress
+from lt_loop.run import Run, RunResult
+from lt_loop.steps import on_host
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Returned(Generic[T]):
+    """What a run in another process brings home.
+
+    Attributes:
+        answer: what the call returns.
+        weights: the program's, on the host; None where it has none.
+        callbacks: their states, in their order.
+        progress: how far the run came.
+        result: how it ended.
+    """
+
+    answer: T
+    weights: Any
+    callbacks: list[dict[str, Any]]
+    progress: Progress
+    result: RunResult | None
+
+
+def launch(
+    run: Run, *, again: Callable[[], Run], begin: Callable[[Run], T], world: World
+) -> tuple[Run, T]:
+    """Run in every process; return the run as it is here afterwards, and what it returned.
+
+    Args:
+        run: as it was planned in this process.
+        again: plans it in a process that the world started, which is told its rank only there.
+        begin: does the run.
+        world: starts the processes, or is one of them.
+
+    Raises:
+        BaseException: whatever ended the run.
+    """
+    here = os.getpid()
+
+    def main() -> T | Returned[T]:
+        if os.getpid() == here:
+            return begin(run)
+        there = again()
+        return _brought_home(there, begin(there))
+
+    try:
+        returned = world.launch(main)
+    except RuntimeError as error:
+        cause = unwrapped(error)
+        if cause is error:
+            raise
+        raise cause from None
+    if isinstance(returned, Returned):
+        _take_in(run, returned)
+        return run, returned.answer
+    return run, returned
+
+
+def _brought_home(run: Run, answer: T) -> Returned[T]:
+    """Return what the caller will look at. Every rank takes part, rank 0's is handed on."""
+    weights = run.ports.backend.capture(copy=False).get("program") if run.fn == "fit" else None
+    return Returned(
+        answer=answer,
+        weights=on_host(weights),
+        callbacks=[dict(callback.state_dict()) for callback in run.callbacks],
+        progress=run.progress,
+        result=run.result,
+    )
+
+
+def _take_in(run: Run, returned: Returned[Any]) -> None:
+    if returned.weights is not None and hasattr(run.program, "load_state_dict"):
+        run.program.load_state_dict(returned.weights)
+    for callback, state in zip(run.callbacks, returned.callbacks, strict=True):
+        if state:
+            callback.load_state_dict(state)
+    run.progress = returned.progress
+    if returned.result is not None:
+        run.end_elsewhere(returned.result)
