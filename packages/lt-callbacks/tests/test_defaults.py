@@ -40,12 +40,10 @@ def test_without_torch_there_is_no_summary(monkeypatch: pytest.MonkeyPatch) -> N
     assert model_summary() is None
 
 
-def test_with_torch_there_is_a_summary_for_terminals() -> None:
+def test_with_torch_there_is_a_summary() -> None:
     pytest.importorskip("torch")
-    summary = model_summary()
 
-    assert type(summary) is ModelSummary
-    assert summary.only_on_terminals
+    assert type(model_summary()) is ModelSummary
 
 
 def test_with_tqdm_there_is_a_bar() -> None:

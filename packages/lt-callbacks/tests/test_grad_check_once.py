@@ -238,7 +238,7 @@ def test_a_parameter_whose_gradient_is_wrong_is_named(batches: list[Any]) -> Non
             self.scale = nn.Parameter(torch.ones(3))
 
         def forward(self, x: Any) -> Any:
-            return x.detach() * Wrong.apply(self.scale)
+            return x * Wrong.apply(self.scale)
 
     with pytest.raises(ValueError, match=r"block\.1 \(Halved\): .* with respect to scale\.$"):
         fit(Network(Halved()), batches, GradCheckOnce(missing=False))
@@ -267,7 +267,10 @@ def test_a_large_module_is_checked_in_random_directions(batches: list[Any]) -> N
             return self.down(self.function.apply(self.up(x)))
 
     fit(Network(Wide(Square)), batches, GradCheckOnce())
-    with pytest.raises(ValueError, match=r"in block\.1 \(Wide\)"):
+    with pytest.raises(
+        ValueError,
+        match=r"in block\.1 \(Wide\): by input 0, a difference tells .* and the backward",
+    ):
         fit(Network(Wide(Wrong)), batches, GradCheckOnce())
 
 
@@ -295,6 +298,11 @@ def test_a_module_that_refuses_float64_is_warned_of(
 
     (message,) = told(caplog)
     assert "block.1 (Picky) can't be called in float64: TypeError: no doubles here" in message
+
+
+@pytest.mark.parametrize("ignore", ["Wrong", "block.1", "block.*"])
+def test_what_is_wrong_on_purpose_can_be_left_alone(batches: list[Any], ignore: str) -> None:
+    assert fit(Network(Calling(Wrong)), batches, GradCheckOnce(ignore=[ignore]))
 
 
 def test_a_function_outside_of_modules_is_named_in_a_warning(

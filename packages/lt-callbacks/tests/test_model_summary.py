@@ -1,7 +1,5 @@
 """The callbacks that write summaries."""
 
-import io
-import sys
 from typing import Any
 
 import pytest
@@ -69,24 +67,12 @@ def test_evaluation_has_no_summary(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == ""
 
 
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
+def test_the_trainer_takes_one_where_asked(capsys: pytest.CaptureFixture[str]) -> None:
+    words: Any = {"backend": DuckBackend(), "logger": False, "enable_progress_bar": False}
 
+    Trainer(max_epochs=1, enable_model_summary=True, **words).fit(Program(), BATCHES)
 
-@pytest.mark.parametrize("stream", [io.StringIO, Terminal])
-def test_the_default_one_is_for_terminals(
-    stream: type[io.StringIO],
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    error = stream()
-    monkeypatch.setattr(sys, "stderr", error)
-
-    trainer(ModelSummary(only_on_terminals=True)).fit(Program(), BATCHES)
-
-    assert capsys.readouterr().out == ""
-    assert error.getvalue() == (f"{summarize(Program())}\n" if error.isatty() else "")
+    assert capsys.readouterr().out == f"{summarize(Program())}\n"
 
 
 @pytest.mark.parametrize("make", [ModelSummary, RichModelSummary])

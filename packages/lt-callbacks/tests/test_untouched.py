@@ -21,13 +21,17 @@ def test_also_after_an_exception() -> None:
     buffers = list(model.buffers())
     states = torch.get_rng_state(), random.getstate(), numpy.random.get_state()
 
-    with pytest.raises(RuntimeError, match="out of luck"), untouched(model):
-        model.train()
-        model(torch.randn(4, 2)).sum().backward()
-        model[0].running_mean = torch.ones(2)
-        random.random()
-        numpy.random.rand()
-        raise RuntimeError("out of luck")
+    def disturb() -> None:
+        with untouched(model):
+            model.train()
+            model(torch.randn(4, 2)).sum().backward()
+            model[0].running_mean = torch.ones(2)
+            random.random()
+            numpy.random.rand()
+            raise RuntimeError("out of luck")
+
+    with pytest.raises(RuntimeError, match="out of luck"):
+        disturb()
 
     assert [child.training for child in model.modules()] == [True, True, False]
     assert all(torch.equal(before[k], v) for k, v in model.state_dict().items())

@@ -92,18 +92,19 @@ def function_of(node: Node) -> type:
     return getattr(type(node), "_forward_cls", type(node))
 
 
-def innermost(calls: dict[str, Call]) -> tuple[list[Call], list[Node]]:
-    """Return the calls in which custom functions are called, and these.
+def innermost(calls: dict[str, Call], wanted: list[Node]) -> tuple[list[Call], list[Node]]:
+    """Return the calls in which the wanted nodes were made, and the nodes that were not found so.
 
     Of nested modules it is the innermost: a module counts only for functions that none of its own
     submodules calls.
     """
     found: list[Call] = []
-    claimed: list[Node] = []
+    left = {id(node): node for node in wanted}
     for call in sorted(calls.values(), key=lambda call: -call.name.count(".") - bool(call.name)):
         nodes = custom_nodes(call.output, (call.args, call.words))
-        new = [node for node in nodes if all(node is not other for other in claimed)]
+        new = [id(node) for node in nodes if id(node) in left]
         if new:
-            claimed += new
             found.append(call)
-    return found[::-1], claimed
+        for key in new:
+            del left[key]
+    return found[::-1], list(left.values())

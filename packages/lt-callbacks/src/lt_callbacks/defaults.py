@@ -30,5 +30,5 @@ def logger(save_dir: str | Path) -> Callback:
 
 
 def model_summary() -> Callback | None:
-    """Return a :class:`ModelSummary` for terminals, or None where torch is not installed."""
-    return None if missing("summary") else ModelSummary(only_on_terminals=True)
+    """Return a :class:`ModelSummary`, or None where torch is not installed."""
+    return None if missing("summary") else ModelSummary()

@@ -10,7 +10,7 @@ from lt_callbacks.spelling import suggestion
 from lt_loop import Callback, Trainer
 
 if TYPE_CHECKING:
-    from lt_callbacks.custom_functions import Calls
+    from lt_callbacks.custom_functions import Call, Calls
 
 log = logging.getLogger("lt_callbacks")
 
@@ -31,7 +31,8 @@ class GradCheckOnce(Callback):
     calls each, and a copy of that module is checked by ``torch.autograd.gradcheck``: in float64, on
     the first samples of what it was really called with, parameters included. What can't be
     checked so, say because it computes in float32 only, is named in a warning. Functions and
-    modules may be named, too.
+    modules may be named, too. What is wrong on purpose, as a straight-through estimator, goes into
+    ``ignore``.
 
     **Leaks**, on request. The output of one sample must not depend on another one: a batch is put
     through the module in evaluation mode, and outputs are differentiated by inputs. A transposed
@@ -44,7 +45,8 @@ class GradCheckOnce(Callback):
 
     Args:
         missing: whether to look for missing gradients.
-        ignore: patterns of names (``"head.*"``) of parameters that may go without a gradient.
+        ignore: patterns of names (``"head.*"``) to leave alone: of parameters that may go without
+            a gradient, of submodules, and of classes of autograd functions.
         modules: names of submodules to check; ``"found"`` for those that call custom functions,
             none for no check.
         functions: functions to check, or classes of autograd functions, each with its inputs, of
@@ -152,25 +154,36 @@ class GradCheckOnce(Callback):
             return
         calls = self._calls.close().noted
         self._calls = None
-        finding, checking = _torch_side("custom_functions"), _torch_side("numeric_gradients")
         if isinstance(self.modules, str):
-            everywhere = finding.custom_nodes(loss)
-            if not everywhere:
-                return
-            chosen, claimed = finding.innermost(calls)
-            outside = [node for node in everywhere if all(node is not one for one in claimed)]
-            names = sorted({finding.function_of(node).__name__ for node in outside})
-            if names:
-                log.warning(
-                    "GradCheckOnce: %s is called outside of every module's forward, so what it is "
-                    "called with is not known. Name it: functions={%s: inputs}.",
-                    ", ".join(names),
-                    names[0],
-                )
+            chosen = self._calling_custom_functions(calls, loss)
         else:
             chosen = [calls[name] for name in self.modules if name in calls]
-        verdicts = [checking.check_call(call, samples=self.samples) for call in chosen]
+        check = _torch_side("numeric_gradients").check_call
+        verdicts = [
+            check(call, samples=self.samples) for call in chosen if not self._ignored(call.name)
+        ]
         self._take(trainer, verdicts)
+
+    def _calling_custom_functions(self, calls: "dict[str, Call]", loss: Any) -> "list[Call]":
+        finding = _torch_side("custom_functions")
+        nodes = [
+            node
+            for node in finding.custom_nodes(loss)
+            if not self._ignored(finding.function_of(node).__name__)
+        ]
+        chosen, outside = finding.innermost(calls, nodes)
+        names = sorted({finding.function_of(node).__name__ for node in outside})
+        if names:
+            log.warning(
+                "GradCheckOnce: %s is called outside of every module's forward, so what it is "
+                "called with is not known. Name it: functions={%s: inputs}.",
+                ", ".join(names),
+                names[0],
+            )
+        return chosen  # type: ignore[no-any-return]
+
+    def _ignored(self, name: str) -> bool:
+        return any(fnmatchcase(name, pattern) for pattern in self.ignore)
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: Any, optimizer: Any) -> None:
         """Look for missing gradients, if it is this optimizer's first step."""
@@ -185,7 +198,7 @@ class GradCheckOnce(Callback):
             if parameter.requires_grad
             and parameter.grad is None
             and (len(trainer.optimizers) == 1 or id(parameter) in held)
-            and not any(fnmatchcase(name, pattern) for pattern in self.ignore)
+            and not self._ignored(name)
         ]
         if lacking:
             what = "a parameter that requires" if len(lacking) == 1 else "parameters that require"

@@ -41,7 +41,7 @@ def find_leak(
         outputs = _outputs(module, args, leaves)
         for probe in sorted({0, leaves.size // 2, leaves.size - 1}):
             total = torch.stack([output[probe].sum().double() for output in outputs]).sum()
-            gradients = torch.autograd.grad(
+            gradients: tuple[Tensor | None, ...] = torch.autograd.grad(
                 total, leaves.found, retain_graph=True, allow_unused=True
             )
             others = (_touched(g, probe) for g in gradients if g is not None)

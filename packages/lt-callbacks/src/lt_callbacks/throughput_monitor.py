@@ -84,7 +84,7 @@ class ThroughputMonitor(Callback):
         device = device_of(pl_module)
         if getattr(device, "type", None) == "cuda" and self.available_flops is None:
             peak = import_module("lt_callbacks.device_peak").device_peak
-            self._peak = peak(device, getattr(trainer, "precision", None), pl_module)
+            self._peak = peak(device, trainer.precision, pl_module)
         self._loops[stage] = self._new(device, trainer.world_size)
         self._finished_at = self._read()
         self._steps = trainer.global_step
