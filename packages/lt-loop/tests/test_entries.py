@@ -3,7 +3,6 @@
 import json
 import math
 import statistics
-import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -20,7 +19,7 @@ from lt_loop.entries import (
     ScalarEntry,
     definite,
 )
-from lt_loop.solo import DuckBackend, OneProcess
+from lt_loop.solo import DuckBackend
 
 
 class OnDevice:
@@ -58,7 +57,7 @@ def filled(values: Sequence[Any], how: Flags | None = None, weights: Any = None)
 
 
 def result(entry: Entry) -> float | None:
-    return entry.result(DuckBackend(), OneProcess())
+    return entry.result(DuckBackend())
 
 
 def name_of(reduce_fx: Any) -> str:
@@ -121,7 +120,7 @@ def test_values_on_a_device_are_read_in_one_transfer() -> None:
         entry.add(OnDevice(value), 1.0, backend)
     assert backend.transfers == []
 
-    assert entry.result(backend, OneProcess()) == 3.0
+    assert entry.result(backend) == 3.0
     assert backend.transfers == [3]
 
 
@@ -131,7 +130,7 @@ def test_a_long_epoch_is_read_in_parts() -> None:
         entry.add(OnDevice(1.0), 1.0, backend)
 
     assert backend.transfers == [PENDING_AT_MOST] * 2
-    assert entry.result(backend, OneProcess()) == 2 * PENDING_AT_MOST + 1
+    assert entry.result(backend) == 2 * PENDING_AT_MOST + 1
 
 
 def test_values_of_steps_alone_are_not_kept() -> None:
@@ -172,40 +171,14 @@ def test_reading_the_result_ends_nothing() -> None:
 # Over ranks
 
 
-class Rank(OneProcess):
-    """One of several ranks, which are threads that meet at a table."""
-
-    def __init__(self, rank: int, table: list[Any], meeting: threading.Barrier) -> None:
-        self.rank, self.world_size = rank, len(table)
-        self._table, self._meeting = table, meeting
-
-    def gather(self, obj: Any) -> list[Any]:
-        self._table[self.rank] = obj
-        self._meeting.wait(timeout=30)
-        gathered = list(self._table)
-        self._meeting.wait(timeout=30)
-        return gathered
-
-    def reduce(self, values: Sequence[float], op: str) -> list[float]:
-        combine = {"sum": sum, "min": min, "max": max}[op]
-        return [combine(column) for column in zip(*self.gather(values), strict=True)]
-
-
-def results_of(ranks: list[list[float]], how: Flags) -> list[float]:
+def results_of(ranks: list[list[float]], how: Flags) -> list[float | None]:
     """What each rank makes of its own values, weighted by themselves, together with the others."""
-    table, meeting = [None] * len(ranks), threading.Barrier(len(ranks))
-    results = [0.0] * len(ranks)
-
-    def main(rank: int) -> None:
-        entry = filled(ranks[rank], how, weights=ranks[rank])
-        results[rank] = entry.result(DuckBackend(), Rank(rank, table, meeting))
-
-    threads = [threading.Thread(target=main, args=(rank,)) for rank in range(len(ranks))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return results
+    entries = [filled(values, how, weights=values) for values in ranks]
+    if how.sync_dist:
+        partials = [entry.partial(DuckBackend()) for entry in entries]
+        for entry in entries:
+            entry.combine(partials)
+    return [entry.result(DuckBackend()) for entry in entries]
 
 
 RANKS = [[1.0, 2.0], [5.0]]
@@ -242,20 +215,6 @@ def test_a_rank_that_logged_nothing_takes_part_without_a_weight(
 @pytest.mark.parametrize("reduce_fx", ["mean", "sum", "min", "max", statistics.median], ids=name_of)
 def test_there_is_no_number_where_no_rank_logged_any(reduce_fx: Any) -> None:
     assert results_of([[], []], flags(reduce_fx, sync_dist=True)) == [None, None]
-
-
-def test_ranks_meet_once_for_the_number_of_an_epoch() -> None:
-    class Meetings(OneProcess):
-        count = 0
-
-        def reduce(self, values: Sequence[float], op: Any) -> list[float]:
-            self.count += 1
-            return list(values)
-
-    world, entry = Meetings(), filled([1.0], flags(sync_dist=True))
-    numbers = {entry.result(DuckBackend(), world) for _ in range(3)}
-
-    assert (numbers, world.count) == ({1.0}, 2)  # the sum, and the weight
 
 
 def test_a_function_is_given_the_values_in_the_order_of_the_ranks() -> None:

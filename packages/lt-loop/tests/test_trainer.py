@@ -26,7 +26,7 @@ plugins sync_batchnorm reload_dataloaders_every_n_epochs default_root_dir enable
 model_registry
 """
 
-OURS = "gpus backend world feed store compile max_restarts on_mismatch"
+OURS = "gpus backend world feed store compile max_restarts on_mismatch on_nonfinite"
 
 CALLS = {
     "fit": "model train_dataloaders val_dataloaders datamodule ckpt_path weights_only",

@@ -140,3 +140,20 @@ def test_loggers_receive_them_unless_they_shall_not(logger: bool, logged: dict[s
 
     assert Net(3).logged_hparams == logged
     assert LTModule().logged_hparams == {}
+
+
+@dataclasses.dataclass(eq=False)
+class Made(LTModule):
+    """A module whose ``__init__`` is written by ``dataclass``."""
+
+    width: int
+    rate: float = 0.1
+    seen: int = dataclasses.field(default=0, init=False)
+
+    def __post_init__(self) -> None:
+        super().__init__()
+        self.save_hyperparameters(ignore="rate")
+
+
+def test_a_dataclass_remembers_its_fields() -> None:
+    assert Made(3).hparams == {"width": 3}

@@ -7,7 +7,7 @@ from typing import Any, Literal, TypeVar, cast, final
 import torch
 from torch import Tensor, nn
 
-from lt_accel.gradients import clip, drop, parameters_of, reason_for
+from lt_accel.gradients import clip, drop, first_non_finite, parameters_of, reason_for
 from lt_accel.moving import placer
 from lt_accel.precision import Precision
 from lt_accel.randomness import capture_rng, isolate_rng, restore_rng
@@ -205,6 +205,15 @@ class TorchBackend:
         if self._scaler is not None:
             self._scaler.unscale(optimizer)
         return None if value is None else clip(optimizer, value, algorithm)
+
+    def first_non_finite(self, optimizer: Any) -> str | None:
+        """Return the name of a parameter whose gradient is not finite, None where none is.
+
+        With a scaler it is always None: an overflow is the scaler's business, which skips the step.
+        """
+        if self._scaler is not None:
+            return None
+        return first_non_finite(self._program, optimizer)
 
     def step(self, optimizer: Any, closure: Callable[[], Any] | None = None) -> bool:
         """Step the optimizer; False when the scaler found an overflow and skipped the step.

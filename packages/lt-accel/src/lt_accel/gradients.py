@@ -50,6 +50,30 @@ def clip(optimizer: Any, value: float, algorithm: Literal["norm", "value"]) -> T
     )
 
 
+def first_non_finite(program: Any, optimizer: Any) -> str | None:
+    """Return the name of a parameter whose gradient holds NaN or infinity, None where none does.
+
+    Of several it is the one that the backward pass met first, as NaN spreads from there. Waits for
+    the device. Of a gradient that is spread over ranks, this rank's part is looked at.
+    """
+    held = {id(parameter) for parameter in parameters_of(optimizer)}
+    named = getattr(program, "named_parameters", None)
+    pairs = list(named()) if callable(named) else []
+    known = {id(parameter) for _, parameter in pairs}
+    pairs += [("a parameter", p) for p in parameters_of(optimizer) if id(p) not in known]
+    gradients = [
+        (name, grad.to_local() if hasattr(grad, "to_local") else grad)
+        for name, parameter in pairs
+        if id(parameter) in held and (grad := parameter.grad) is not None and grad.numel()
+    ]
+    if not gradients:
+        return None
+    largest = torch._foreach_norm([grad for _, grad in gradients], float("inf"))  # noqa: SLF001
+    finite = torch.stack([value.float() for value in largest]).isfinite().tolist()
+    bad = [name for (name, _), fine in zip(gradients, finite, strict=True) if not fine]
+    return bad[-1] if bad else None
+
+
 def reason_for(loss: Any, error: Exception) -> Exception:
     """Return the error that says what is wrong with a loss whose ``backward()`` failed.
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from lt_callbacks.gradient_check import GradientCheck
     from lt_callbacks.learning_rate_monitor import LearningRateMonitor
     from lt_callbacks.model_summary import ModelSummary
+    from lt_callbacks.preemption import Preemption
     from lt_callbacks.rich_model_summary import RichModelSummary
     from lt_callbacks.summary import summarize
     from lt_callbacks.tensorboard_logger import TensorBoardLogger
@@ -29,6 +30,7 @@ __all__ = [
     "GradientCheck",
     "LearningRateMonitor",
     "ModelSummary",
+    "Preemption",
     "RichModelSummary",
     "TQDMProgressBar",
     "TensorBoardLogger",
@@ -44,6 +46,7 @@ _MODULES = {
     "GradientCheck": "gradient_check",
     "LearningRateMonitor": "learning_rate_monitor",
     "ModelSummary": "model_summary",
+    "Preemption": "preemption",
     "RichModelSummary": "rich_model_summary",
     "TQDMProgressBar": "tqdm_progress_bar",
     "TensorBoardLogger": "tensorboard_logger",

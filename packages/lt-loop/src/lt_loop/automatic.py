@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from lt_loop.hooks import HOOKS, check_arguments, overridden
+from lt_loop.nonfinite import bind_judge
 from lt_loop.optimizers import wants_closure
 from lt_loop.run import Run, Window
 from lt_loop.stepping import SteppedOptimizer
@@ -31,12 +32,15 @@ def automatic_step(run: Run) -> TrainStep:
     own = _own(run, "optimizer_step")
     if own or wants_closure(optimizer):
         return _step_with_closure(run, differentiate, prepare, window, own)
-    take_step = run.ports.backend.step
+    take_step, judge = run.ports.backend.step, bind_judge(run)
 
     def step(batch: Any, batch_idx: int, size: int, closes: bool) -> tuple[Any, bool | None]:
         output = differentiate(batch, batch_idx, size, closes)
         if not (closes and window.pending):
             return output, None
+        if judge and judge(optimizer, batch_idx, size):
+            window.pending = False
+            return output, False
         prepare()
         return output, take_step(optimizer, None)
 
@@ -55,6 +59,12 @@ def _step_with_closure(
     name = type(optimizer).__name__
     stepped = SteppedOptimizer(optimizer, run.ports.backend, (), run.program)
     evaluates_itself = wants_closure(optimizer)
+    if run.trainer.on_nonfinite:
+        raise ValueError(
+            "on_nonfinite stands between the gradients and the step. Received "
+            f"on_nonfinite={run.trainer.on_nonfinite!r} and {name} stepped through a closure. "
+            "Leave out optimizer_step, or look at the gradients in it."
+        )
     if evaluates_itself and run.limits.accumulates:
         raise ValueError(
             f"{name} evaluates the loss of one batch several times. Received "

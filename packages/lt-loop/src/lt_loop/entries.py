@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from lt_loop.ports import Backend, Reduction, World
+from lt_loop.ports import Backend, Reduction
 from lt_loop.spelling import suggestion
 
 Reduce = Reduction | Callable[[Sequence[float]], float]
@@ -14,8 +14,8 @@ PENDING_AT_MOST = 512
 """Values kept on their device before they are read, so that a long epoch stays small."""
 
 
-NEUTRAL = {"min": float("inf"), "max": float("-inf")}
-"""What a rank adds to a reduction over ranks where it was given nothing."""
+Partial = tuple[float, float, list[float]]
+"""What one rank was given: the total, its weight (0 for nothing), and single values if kept."""
 
 
 class Scalar(float):
@@ -96,19 +96,19 @@ class Entry(ABC):
     def add(self, value: Any, weight: float, backend: Backend) -> None:
         """Take in one value."""
 
-    def result(self, backend: Backend, world: World) -> float | None:
+    def result(self, backend: Backend) -> float | None:
         """Reduce what the epoch gave to one number, once; over ranks too with ``sync_dist``.
 
         Returns:
             The number, or None where no rank that takes part was given anything.
         """
-        if self.changed or (self.flags.sync_dist and self._result is None):
-            self._result = self._reduced(backend, world)
+        if self.changed:
+            self._result = self._reduced(backend)
             self.changed = False
         return self._result
 
     @abstractmethod
-    def _reduced(self, backend: Backend, world: World) -> float | None:
+    def _reduced(self, backend: Backend) -> float | None:
         """Reduce what the epoch gave to one number."""
 
     def reset(self) -> None:
@@ -146,7 +146,7 @@ class MetricEntry(Entry):
         self.last = last.detach() if hasattr(last, "detach") else last
         self.fresh, self.changed = self.last is not None, True
 
-    def _reduced(self, backend: Backend, world: World) -> float:
+    def _reduced(self, backend: Backend) -> float:
         """Ask the metric, which reduces over ranks itself.
 
         Raises:
@@ -172,7 +172,7 @@ class MetricEntry(Entry):
 class ScalarEntry(Entry):
     """Numbers, or tensors with one element, reduced as ``reduce_fx`` says."""
 
-    __slots__ = ("_pending", "_total", "_values", "_weight")
+    __slots__ = ("_of_ranks", "_pending", "_total", "_values", "_weight")
 
     def __init__(self, flags: Flags, loader: int | None) -> None:
         """Start empty."""
@@ -182,6 +182,7 @@ class ScalarEntry(Entry):
         self._values: list[float] = []
         self._total = 0.0
         self._weight = 0.0
+        self._of_ranks: Sequence[Partial] = ()
 
     def add(self, value: Any, weight: float, backend: Backend) -> None:
         """Take in one value. One that is no float stays as it is until :meth:`settle`."""
@@ -222,21 +223,30 @@ class ScalarEntry(Entry):
             self._take(number, weight)
         self._pending.clear()
 
-    def _reduced(self, backend: Backend, world: World) -> float | None:
+    def partial(self, backend: Backend) -> Partial:
+        """Return what this rank was given, for :meth:`combine` on every rank."""
         self.settle(backend)
-        reduce, total, weight = self.flags.reduce_fx, self._total, self._weight
-        if callable(reduce):
-            ranks = world.gather(self._values) if self.flags.sync_dist else [self._values]
-            values = [value for values in ranks for value in values]
-            return float(reduce(values)) if values else None
-        if self.flags.sync_dist:
-            if not weight and reduce in NEUTRAL:
-                total = NEUTRAL[reduce]
-            (total,) = world.reduce([total], "sum" if reduce == "mean" else reduce)
-            (weight,) = world.reduce([weight], "sum")
-        if not weight:
+        return self._total, self._weight, list(self._values)
+
+    def combine(self, ranks: Sequence[Partial]) -> None:
+        """Take the sums of all ranks as the base of :meth:`result`, in place of this one's."""
+        self._of_ranks = ranks
+        self.changed = True
+
+    def _reduced(self, backend: Backend) -> float | None:
+        ranks = self._of_ranks or [self.partial(backend)]
+        given = [partial for partial in ranks if partial[1]]
+        if not given:
             return None
-        return total / weight if reduce == "mean" else total
+        reduce = self.flags.reduce_fx
+        totals = [total for total, _, _ in given]
+        if reduce == "mean":
+            return sum(totals) / sum(weight for _, weight, _ in given)
+        if callable(reduce):
+            return float(reduce([value for _, _, values in given for value in values]))
+        if reduce == "sum":
+            return sum(totals)
+        return min(totals) if reduce == "min" else max(totals)
 
     def reset(self) -> None:
         """Forget the epoch."""
@@ -244,6 +254,7 @@ class ScalarEntry(Entry):
         self._pending.clear()
         self._values.clear()
         self._total = self._weight = 0.0
+        self._of_ranks = ()
 
     def state_dict(self, backend: Backend) -> dict[str, Any]:
         """Return the partial sums of the epoch under way, with the flags they were taken under."""

@@ -15,13 +15,14 @@ from lt_loop.batches import windows
 from lt_loop.evaluate import evaluate, sanity_check
 from lt_loop.intervals import validation_interval
 from lt_loop.manual import manual_step
+from lt_loop.nonfinite import Rollback, leaving_out
 from lt_loop.optimizers import Schedule
 from lt_loop.profiling import TRAINING_BATCH
 from lt_loop.progress import Progress
 from lt_loop.run import Run
 from lt_loop.schedules import step_schedules
 from lt_loop.sources import Source
-from lt_loop.state import keep, restore
+from lt_loop.state import keep, restore, roll_back
 from lt_loop.steps import as_outputs, bind_place
 
 Steps = Generator[Progress, None, str | None]
@@ -47,7 +48,10 @@ def fit(run: Run) -> Generator[Progress, None, None]:
         run.call("on_train_start")
         reason = run.reason_to_stop(epoch_ended=True)
         while reason is None:
-            reason = yield from training.epoch()
+            try:
+                reason = yield from training.epoch()
+            except Rollback as rollback:
+                roll_back(run, str(rollback))
         run.logbook.page = None
         run.call("on_train_end")
     run.finish(reason)
@@ -64,7 +68,7 @@ class Training:
         """
         self.run = run
         self.window = run.window
-        step = automatic_step(run) if run.automatic else manual_step(run)
+        step = leaving_out(run, automatic_step(run) if run.automatic else manual_step(run))
         self.step = run.profiling.timed(step, TRAINING_BATCH)
         self.place = bind_place(run)
         self.starts = run.hooks["on_train_batch_start"]

@@ -168,11 +168,11 @@ class Logbook:
         self._catch_up(page)
         for entry in page.entries.values():
             entry.last = None
+        self._exchange(page)
         results = [
             (entry, result)
             for entry in page.entries.values()
-            if entry.flags.on_epoch
-            and (result := entry.result(self._backend, self._world)) is not None
+            if entry.flags.on_epoch and (result := entry.result(self._backend)) is not None
         ]
         entries = [entry for entry, _ in results]
         values = [Scalar(result) for _, result in results]
@@ -196,6 +196,24 @@ class Logbook:
                 if entry.flags.logger and entry.loader in (index, None):
                     table[entry.flags.spelled(on_step=False)] = float(value)
         return tables
+
+    def _exchange(self, page: Page) -> None:
+        """Tell every rank what the others summed up under each name, all names at once.
+
+        A rank that logged a name nobody else did waits for nobody.
+        """
+        if self._world.world_size == 1:
+            return
+        own = {
+            name: entry.partial(self._backend)
+            for name, entry in page.entries.items()
+            if isinstance(entry, ScalarEntry) and entry.flags.sync_dist and entry.flags.on_epoch
+        }
+        ranks = self._world.gather(own)
+        for name in own:
+            entry = page.entries[name]
+            assert isinstance(entry, ScalarEntry)
+            entry.combine([partials[name] for partials in ranks if name in partials])
 
     @contextmanager
     def closed(self) -> Iterator[None]:

@@ -27,6 +27,11 @@ def manual_step(run: Run) -> TrainStep:
             f"accumulate_grad_batches={limits.accumulate_grad_batches}. Step every n-th batch in "
             "training_step."
         )
+    if run.trainer.on_nonfinite:
+        raise ValueError(
+            "In manual optimization the module decides whether to step. Received "
+            f"on_nonfinite={run.trainer.on_nonfinite!r}. Look at the gradients in training_step."
+        )
     training_step = bind_step(run, "train")
     optimizers = run.stepped_optimizers
 

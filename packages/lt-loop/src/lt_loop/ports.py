@@ -70,8 +70,9 @@ class Backend(Protocol):
     :meth:`read`, :meth:`capture` and :meth:`restore`.
 
     A backend may also have ``collective_forward``, True where all ranks must run the same number of
-    forward passes, in an evaluation too; and ``device_mesh``, which a module then finds under the
-    same name.
+    forward passes, in an evaluation too; ``device_mesh``, which a module then finds under the same
+    name; and ``first_non_finite(optimizer)``, the name of a parameter whose gradient is not finite,
+    or None, which ``on_nonfinite`` asks for.
     """
 
     def setup(self, program: Any, optimizers: Sequence[Any]) -> Sequence[Any]:

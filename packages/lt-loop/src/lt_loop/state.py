@@ -25,8 +25,12 @@ import copy as copying
 from collections.abc import Mapping
 from typing import Any
 
+from lt_loop.checkpoints import find_state
 from lt_loop.metric_objects import capture_metrics, restore_metrics
 from lt_loop.run import Run
+
+ROLLBACKS_AT_MOST = 10
+"""What fails more often is not the fault of a batch."""
 
 FORMAT = 1
 """Version of the state that :func:`capture` returns."""
@@ -174,6 +178,37 @@ def restore(run: Run, state: Mapping[str, Any]) -> None:
     run.evaluated.update({index: count for index, count in loops["evaluated"]})
     if loops["validates_at"] is not None:
         run.validates_at = loops["validates_at"]
+
+
+def roll_back(run: Run, reason: str) -> None:
+    """Go back to the newest checkpoint of a run that goes on.
+
+    Raises:
+        LookupError: there is none yet.
+        RuntimeError: that was done too often.
+    """
+    ports = run.ports
+    found = find_state(
+        "last",
+        callbacks=run.callbacks,
+        store=ports.store,
+        world=ports.world,
+        may_be_missing=False,
+    )
+    assert found is not None
+    run.rollbacks += 1
+    if run.rollbacks > ROLLBACKS_AT_MOST:
+        raise RuntimeError(
+            f"A run that goes back to its checkpoint {ROLLBACKS_AT_MOST} times comes no further. "
+            f"Received: {reason} Lower the learning rate, or look at the data."
+        )
+    run.call("on_load_checkpoint", found)
+    run.logbook.training.reset()
+    run.progress.load_state_dict(found["loops"]["progress"])
+    for callback in run.callbacks:
+        if callback.role != "checkpoint" and (own := found["callbacks"].get(callback.state_key)):
+            callback.load_state_dict(copying.deepcopy(own))
+    restore(run, found)
 
 
 def _check_format(run: Run, state: Mapping[str, Any]) -> None:

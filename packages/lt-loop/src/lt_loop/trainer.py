@@ -15,6 +15,7 @@ from lt_loop.interrupt import stopping_at_safe_point
 from lt_loop.launching import launch
 from lt_loop.lifecycle import Lifecycle
 from lt_loop.limits import Duration
+from lt_loop.nonfinite import ACTIONS, OnNonfinite
 from lt_loop.planning import check_free, plan_preview, plan_run
 from lt_loop.ports import Backend, Feed, Store, T, World
 from lt_loop.preview import Preview
@@ -59,6 +60,8 @@ class Trainer(RunAsking):
         compile: whether ``torch.compile`` compiles the step; a dict of its options.
         max_restarts: how often processes that died are started again, to go on from the newest
             checkpoint.
+        on_nonfinite: what to do about a step whose gradients are not finite: ``"raise"`` an error,
+            ``"skip"`` it, or ``"rollback"`` to the newest checkpoint; None not to look.
         on_mismatch: ``"refuse"`` to go on from a state of a run with another batch size,
             accumulation, world size, data set or seed, or ``"accept"`` it.
 
@@ -115,6 +118,7 @@ class Trainer(RunAsking):
         gpus: Any = None,
         compile: bool | Mapping[str, Any] = False,
         max_restarts: int = 0,
+        on_nonfinite: OnNonfinite | None = None,
         on_mismatch: Literal["refuse", "accept"] = "refuse",
         backend: Backend | str | None = None,
         world: World | None = None,
@@ -141,6 +145,7 @@ class Trainer(RunAsking):
         )
         self.callbacks = arguments.choose_callbacks(given, root=Path(self.default_root_dir))
         self.on_mismatch = arguments.one_of("on_mismatch", on_mismatch, ("refuse", "accept"))
+        self.on_nonfinite = on_nonfinite and arguments.one_of("on_nonfinite", on_nonfinite, ACTIONS)
         self.profiler = choose_profiler(profiler)
         self.barebones, self._silence = barebones, Silence()
 

@@ -69,7 +69,8 @@ class HasHyperparameters:
     ) -> None:
         """Remember the arguments of ``__init__``, in which this is called.
 
-        Arguments of a subclass's ``__init__`` that called this one are remembered too, and those
+        A dataclass calls it in ``__post_init__``, and its fields are remembered. Arguments of a
+        subclass's ``__init__`` that called this one are remembered too, and those
         in ``**kwargs`` by their own names.
 
         Args:
@@ -91,7 +92,8 @@ class HasHyperparameters:
                 current = inspect.currentframe()
                 frame = current.f_back if current else None
             assert frame is not None
-            found = _arguments(self, frame)
+            made = hasattr(type(self), "__dataclass_fields__")
+            found = _fields(self) if made else _arguments(self, frame)
             if unknown := [name for name in args if name not in found]:
                 raise ValueError(
                     f"save_hyperparameters names arguments of __init__: {', '.join(found)}. "
@@ -118,11 +120,18 @@ def _from_object(args: tuple[Any, ...]) -> dict[str, Any]:
     if len(args) == 1 and isinstance(given, argparse.Namespace):
         return dict(vars(given))
     if len(args) == 1 and dataclasses.is_dataclass(given) and not isinstance(given, type):
-        return {field.name: getattr(given, field.name) for field in dataclasses.fields(given)}
+        return _fields(given)
     raise TypeError(
         "save_hyperparameters takes names of arguments, or one mapping, Namespace or dataclass "
         f"instance. Received {', '.join(type(one).__name__ for one in args)}."
     )
+
+
+def _fields(owner: Any) -> dict[str, Any]:
+    """Return the fields of a dataclass instance that its ``__init__`` takes."""
+    return {
+        field.name: getattr(owner, field.name) for field in dataclasses.fields(owner) if field.init
+    }
 
 
 def _arguments(owner: Any, frame: FrameType) -> dict[str, Any]:

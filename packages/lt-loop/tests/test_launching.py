@@ -1,0 +1,187 @@
+"""Runs in several processes: planned here and there, agreed on, and brought home."""
+
+import os
+import sys
+from typing import Any
+
+import pytest
+from forked import Forked
+from toys import Line, batches, by_hand, make_trainer
+
+from lt_loop import Callback, Trainer
+from lt_loop.ports import Stream
+from lt_loop.solo import DuckBackend, IterableFeed
+
+DATA = batches(6)
+
+pytestmark = [
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork"),
+    pytest.mark.timeout(60),
+]
+
+
+class Shared(IterableFeed):
+    """Gives rank r every n-th batch of an evaluation, and everybody all of training's."""
+
+    def open(self, loader: Any, *, phase: Any, world: Any) -> Stream:
+        from lt_loop.solo import OneProcess
+
+        if phase != "train":
+            loader = loader[world.rank :: world.world_size]
+        return super().open(loader, phase=phase, world=OneProcess())
+
+
+def trainer(**words: Any) -> Trainer:
+    return make_trainer(world=Forked(), feed=Shared(), **words)
+
+
+class Seen(Callback):
+    """Keeps something that it learns in the run, and lets it survive."""
+
+    steps = 0
+    pids: tuple[int, ...] = ()
+
+    def on_train_batch_end(
+        self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self.steps += 1
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"steps": self.steps, "pid": os.getpid()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.steps, self.pid = state_dict["steps"], state_dict["pid"]
+
+
+def test_a_fit_elsewhere_brings_home_what_a_caller_looks_at() -> None:
+    seen, program = Seen(), Line()
+    mine = trainer(max_epochs=2, callbacks=seen)
+
+    result = mine.fit(program, DATA)
+
+    assert program.weight.value == by_hand(DATA * 2)
+    assert (result.reason, result.progress.steps) == ("max_epochs=2 reached", 12)
+    assert mine.result == result
+    assert (mine.progress.steps, seen.steps) == (12, 12)
+    assert seen.pid != os.getpid()
+    assert not mine.under_way
+
+
+class Logging(Line):
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        self.trainer.log("first", float(batch[0][0]), on_step=False, on_epoch=True, sync_dist=True)
+        return super().training_step(batch, batch_idx)
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.trainer.log("val", float(batch[0][0]), sync_dist=True)
+        self.trainer.log("most", float(batch[0][0]), reduce_fx="max", sync_dist=True)
+
+    def predict_step(self, batch: Any, batch_idx: int) -> Any:
+        return batch[0][0]
+
+
+@pytest.mark.parametrize("count", [4, 5, 1])
+def test_an_evaluation_counts_each_batch_once(count: int) -> None:
+    alone = make_trainer().validate(Logging(), DATA[:count])
+
+    (table,) = trainer().validate(Logging(), DATA[:count])
+
+    assert table == pytest.approx(alone[0])
+
+
+def test_predictions_of_all_ranks_come_home_in_turn() -> None:
+    assert trainer().predict(Logging(), DATA[:5]) == [batch[0][0] for batch in DATA[:5]]
+
+
+def test_what_ends_one_rank_is_raised_here() -> None:
+    class Failing(Line):
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            if batch_idx == 2:
+                raise ArithmeticError("of my own")
+            return super().training_step(batch, batch_idx)
+
+    with pytest.raises(ArithmeticError, match="of my own"):
+        trainer(max_epochs=1).fit(Failing(), DATA)
+
+
+class StopsOnRank1(Callback):
+    def __init__(self, at: int) -> None:
+        self.at = at
+
+    def on_train_batch_end(
+        self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if trainer.global_rank == 1 and trainer.progress.batches == self.at:
+            trainer.stop("rank 1 has seen enough")
+
+
+@pytest.mark.parametrize(("at", "steps"), [(2, 3), (3, 4), (6, 6), (8, 9)])
+def test_what_one_rank_asks_for_all_do_at_the_same_step(at: int, steps: int) -> None:
+    """One step later, because nobody waits for the answer; at once at the end of an epoch."""
+    result = trainer(max_epochs=3, callbacks=StopsOnRank1(at)).fit(Line(), DATA)
+
+    assert (result.reason, result.progress.steps) == ("rank 1 has seen enough", steps)
+
+
+def test_a_rank_that_is_told_to_end_ends_all() -> None:
+    import signal
+
+    from lt_loop import Preempted
+
+    class Told(Line):
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            if self.trainer.global_rank == 1 and self.trainer.progress.batches == 3:
+                signal.raise_signal(signal.SIGTERM)
+            return super().training_step(batch, batch_idx)
+
+    with pytest.raises(Preempted) as caught:
+        trainer(max_epochs=3).fit(Told(), DATA)
+
+    assert caught.value.code == 143
+
+
+class Together(DuckBackend):
+    """Counts forward passes, of which all ranks must make the same number."""
+
+    collective_forward = True
+    count = 0
+
+    def wrap_step(self, fn: Any, phase: Any) -> Any:
+        if phase != "validate":
+            return fn
+
+        def counted(*arguments: Any) -> Any:
+            self.count += 1
+            return fn(*arguments)
+
+        return counted
+
+
+def test_ranks_without_a_batch_run_forward_for_the_others_and_count_nothing() -> None:
+    counts: list[list[int]] = []
+
+    class Told(Callback):
+        def on_validation_end(self, trainer: Any, module: Any) -> None:
+            counts.append(trainer.ports.world.gather(trainer.ports.backend.count))
+            assert counts[-1] == [3, 3]
+
+    alone = make_trainer().validate(Logging(), DATA[:5])
+    mine = make_trainer(world=Forked(), feed=Shared(), backend=Together(), callbacks=Told())
+
+    (table,) = mine.validate(Logging(), DATA[:5])
+
+    assert table == pytest.approx(alone[0])
+
+
+def test_a_loop_of_ones_own_is_refused_where_it_would_run_elsewhere() -> None:
+    with pytest.raises(RuntimeError, match="A loop of your own runs in the processes it is in"):
+        trainer().steps(Line(), DATA)
+
+
+def test_whatever_is_wrong_is_said_before_a_process_starts() -> None:
+    class Unstarted(Forked):
+        def launch(self, main: Any) -> Any:
+            sys.exit("started")
+
+    with pytest.raises(ValueError, match="needs a train loader"):
+        make_trainer(world=Unstarted()).fit(Line())
