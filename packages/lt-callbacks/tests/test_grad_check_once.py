@@ -300,6 +300,15 @@ def test_a_module_that_refuses_float64_is_warned_of(
     assert "block.1 (Picky) can't be called in float64: TypeError: no doubles here" in message
 
 
+def test_where_the_first_batch_is_skipped_the_next_one_is_looked_at(batches: list[Any]) -> None:
+    class Skipping(Network):
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            return super().training_step(batch, batch_idx) if batch_idx else None
+
+    with pytest.raises(ValueError, match=r"in block\.1 \(Calling\)"):
+        fit(Skipping(Calling(Wrong)), batches, GradCheckOnce())
+
+
 @pytest.mark.parametrize("ignore", ["Wrong", "block.1", "block.*"])
 def test_what_is_wrong_on_purpose_can_be_left_alone(batches: list[Any], ignore: str) -> None:
     assert fit(Network(Calling(Wrong)), batches, GradCheckOnce(ignore=[ignore]))

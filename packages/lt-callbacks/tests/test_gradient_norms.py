@@ -1,6 +1,8 @@
 """Norms against those of autograd's gradients, one by one."""
 
 import math
+import multiprocessing
+from pathlib import Path
 
 import pytest
 
@@ -10,7 +12,7 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from lt_callbacks.gradient_norms import held_parameters, norms
+from lt_callbacks.gradient_norms import changes, copies, held_parameters, norms
 
 
 def network(dtype: torch.dtype = torch.float32) -> nn.Sequential:
@@ -97,3 +99,38 @@ def test_nothing_is_waited_for() -> None:
         norms(gradients)  # type: ignore[arg-type]
 
     assert operations == ["_foreach_norm", "stack"]
+
+
+def of_sharded(rank: int, folder: str, expected: list[float]) -> None:
+    """One of two processes: each holds half of every gradient."""
+    import torch.distributed as dist
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.tensor import Shard, distribute_tensor
+
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+    mesh = init_device_mesh("cpu", (2,))
+    torch.manual_seed(0)
+    parts = [distribute_tensor(torch.randn(n, 3), mesh, [Shard(0)]) for n in (4, 5)]
+    assert norms(parts).tolist() == pytest.approx(expected, rel=1e-5)
+    doubled = [part * 2 for part in parts]
+    assert changes(copies(parts), doubled).tolist() == pytest.approx(expected, rel=1e-5)
+    dist.destroy_process_group()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(60)
+def test_of_gradients_spread_over_ranks_it_is_the_norm_of_the_whole(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    expected = [float(torch.randn(n, 3).norm()) for n in (4, 5)]
+
+    context = multiprocessing.get_context("fork")
+    ranks = [
+        context.Process(target=of_sharded, args=(rank, str(tmp_path), expected))
+        for rank in range(2)
+    ]
+    for process in ranks:
+        process.start()
+    for process in ranks:
+        process.join(50)
+
+    assert [process.exitcode for process in ranks] == [0, 0]

@@ -10,7 +10,7 @@ pytest.importorskip("torch")
 import torch
 from torch import nn
 
-from lt_callbacks.untouched import untouched
+from lt_callbacks.untouched import random_generators_untouched, untouched
 
 
 def test_also_after_an_exception() -> None:
@@ -42,6 +42,16 @@ def test_also_after_an_exception() -> None:
     assert all(
         numpy.array_equal(a, b) for a, b in zip(states[2], numpy.random.get_state(), strict=True)
     )
+
+
+def test_the_same_numbers_can_be_drawn_again() -> None:
+    with random_generators_untouched(nn.Linear(1, 1)) as rewind:
+        first = torch.rand(3), random.random()
+        rewind()
+        second = torch.rand(3), random.random()
+
+    assert torch.equal(first[0], second[0])
+    assert first[1] == second[1]
 
 
 @pytest.mark.gpu

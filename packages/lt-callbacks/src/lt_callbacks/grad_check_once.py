@@ -95,7 +95,8 @@ class GradCheckOnce(Callback):
 
     def _forget(self) -> None:
         self._calls: Calls | None = None
-        self._fresh = True  # no batch has come yet
+        self._listens = bool(self.modules)
+        self._leaks_due = self.leaks
         self._asked: set[int] = set()  # the optimizers that have been asked about their parameters
 
     def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
@@ -132,12 +133,12 @@ class GradCheckOnce(Callback):
         self, trainer: Trainer, pl_module: Any, batch: Any, batch_idx: int
     ) -> None:
         """Look for leaks in the first batch, and listen to what becomes of it."""
-        if not self._fresh:
+        if not (self._listens or self._leaks_due):
             return
-        self._fresh = False
         if not callable(getattr(pl_module, "named_modules", None)):
             return
-        if self.leaks:
+        if self._leaks_due:
+            self._leaks_due = False
             leak = _torch_side("sample_leaks").find_leak(pl_module, batch, self.inputs)
             if leak is not None:
                 self._act(
@@ -145,7 +146,8 @@ class GradCheckOnce(Callback):
                     f"the output of sample {leak[0]} depends on sample {leak[1]} of the same "
                     "batch: look for a dimension that is taken for another one",
                 )
-        if self.modules:
+        if self._listens:
+            self._listens = False
             self._calls = _torch_side("custom_functions").Calls(pl_module)
 
     def on_before_backward(self, trainer: Trainer, pl_module: Any, loss: Any) -> None:
@@ -211,8 +213,10 @@ class GradCheckOnce(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Stop listening, also where there was no backward."""
-        self._stop_listening()
+        """Stop listening; where there was no backward, because the batch was skipped, try again."""
+        if self._calls is not None:
+            self._stop_listening()
+            self._listens = getattr(pl_module, "automatic_optimization", True)
 
     def _take(self, trainer: Trainer, verdicts: Sequence[Any]) -> None:
         for verdict in verdicts:

@@ -46,7 +46,8 @@ class GradientCheck(Callback):
     parameter as a share of the parameter's (about 1e-3 is a healthy learning rate; the check keeps
     a copy of the parameters for the time of the step), and ``dead_relu/<module>``, the share of
     units of each ``nn.ReLU`` that put out zero for every sample of the step. Histograms of the
-    gradients go to loggers whose ``experiment`` has ``add_histogram``, as TensorBoard's.
+    gradients go to loggers whose ``experiment`` has ``add_histogram``, as TensorBoard's; a step
+    that is drawn is looked at, too.
 
     Each rank looks at its own gradients, which are the same on all of them where they are averaged
     (DDP).

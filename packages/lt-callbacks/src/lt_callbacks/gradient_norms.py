@@ -32,13 +32,15 @@ def norms(gradients: Sequence[Tensor]) -> Tensor:
     """Return the 2-norm of each gradient: a vector on the first one's device, not waited for.
 
     It is of dtype float32, or float64 if a gradient is, so that the norm of a half-precision
-    gradient doesn't overflow where none of its elements does.
+    gradient doesn't overflow where none of its elements does. The norm of one that is spread over
+    ranks (a DTensor) is that of the whole: all of them must ask.
     """
     dense = [_dense(gradient) for gradient in gradients]
     widest = torch.float64 if any(g.dtype == torch.float64 for g in dense) else torch.float32
     # clip_grad_norm_ is made of it too; torch has no public name for it.
     each = torch._foreach_norm(dense, 2, dtype=widest)  # noqa: SLF001
-    return torch.stack([norm.to(each[0].device) for norm in each])
+    whole = [getattr(norm, "full_tensor", lambda norm=norm: norm)() for norm in each]
+    return torch.stack([norm.to(whole[0].device) for norm in whole])
 
 
 @torch.no_grad()

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self, final
 
+import torch
 from torch import Tensor
 
 from lt_callbacks.gradient_norms import changes, copies, norms, numbers
@@ -75,12 +76,22 @@ class GradientSample:
         return dict(zip(names, of_gradients, strict=True)), ratios
 
     def histograms(self, finite: Mapping[str, float]) -> dict[str, Any]:
-        """Return the gradients that were kept, on the CPU, as far as their norms are finite."""
+        """Return the gradients that were kept, on the CPU, as far as their norms are finite.
+
+        Of one that is spread over ranks it is this rank's part.
+        """
         if self.gradients is None:
             return {}
         named = zip(self.parameters, self.gradients, strict=True)
         return {
-            name: (gradient.to_dense() if gradient.is_sparse else gradient).float().cpu()
+            name: _plain(gradient).float().cpu()
             for name, gradient in named
             if abs(finite[name]) < float("inf")
         }
+
+
+def _plain(gradient: Any) -> Tensor:
+    """Return a tensor that can be counted through."""
+    local = gradient.to_local() if hasattr(gradient, "to_local") else gradient
+    plain: Tensor = local.to_dense() if local.is_sparse else local
+    return torch.view_as_real(plain) if plain.is_complex() else plain

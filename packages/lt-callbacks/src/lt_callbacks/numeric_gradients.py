@@ -71,16 +71,17 @@ def check_call(call: Call, *, samples: int) -> Verdict:
 def _checked(
     name: str, function: Callable[..., Any], leaves: Mapping[str, Tensor], module: nn.Module
 ) -> Verdict:
-    def outputs(*tensors: Tensor) -> tuple[Tensor, ...]:
-        torch.manual_seed(0)  # what it draws must be the same each time
-        found = tensors_in(function(*tensors))
-        return tuple(tensor for tensor in found if tensor.requires_grad)
-
     if not leaves:
         return Verdict("unknown", f"{name} has no input of floating point to differentiate by")
     inputs = list(leaves.values())
     try:
-        with random_generators_untouched(module), torch.enable_grad():
+        with random_generators_untouched(module) as rewind, torch.enable_grad():
+
+            def outputs(*tensors: Tensor) -> tuple[Tensor, ...]:
+                rewind()  # what it draws must be the same each time
+                found = tensors_in(function(*tensors))
+                return tuple(tensor for tensor in found if tensor.requires_grad)
+
             narrow = {str(t.dtype) for t in outputs(*inputs) if t.dtype != torch.float64}
             if narrow:
                 return Verdict("unknown", f"{name} computes in {narrow.pop()}, given torch.float64")

@@ -2,11 +2,11 @@
 
 import random
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 @contextmanager
@@ -41,15 +41,43 @@ def untouched(module: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def random_generators_untouched(module: nn.Module) -> Iterator[None]:
-    """Leave the random generators that a module may draw from as they were."""
-    devices = sorted({p.device.index or 0 for p in module.parameters() if p.device.type == "cuda"})
+def random_generators_untouched(module: nn.Module) -> Iterator[Callable[[], None]]:
+    """Leave the random generators that a module may draw from as they were.
+
+    Yields:
+        A function that puts them back, to draw the same numbers again. (Seeding would not do: it
+        reaches generators of devices that nobody has asked for yet.)
+    """
+    devices = {tensor.device for tensor in (*module.parameters(), *module.buffers())}
+    accelerators = [device for device in devices if device.type in ("cuda", "mps", "xpu")]
     numpy = sys.modules.get("numpy")
     of_python, of_numpy = random.getstate(), numpy.random.get_state() if numpy else None
-    with torch.random.fork_rng(devices=devices):
-        try:
-            yield
-        finally:
-            random.setstate(of_python)
-            if numpy:
-                numpy.random.set_state(of_numpy)
+    of_torch = torch.get_rng_state()
+    of_devices = [(device, _state_of(device)) for device in accelerators]
+
+    def rewind() -> None:
+        random.setstate(of_python)
+        if numpy:
+            numpy.random.set_state(of_numpy)
+        torch.set_rng_state(of_torch)
+        for device, state in of_devices:
+            _put_back(device, state)
+
+    try:
+        yield rewind
+    finally:
+        rewind()
+
+
+def _state_of(device: torch.device) -> Tensor:
+    if device.type == "mps":  # there is one
+        return torch.mps.get_rng_state()
+    state: Tensor = getattr(torch, device.type).get_rng_state(device)
+    return state
+
+
+def _put_back(device: torch.device, state: Tensor) -> None:
+    if device.type == "mps":
+        torch.mps.set_rng_state(state)
+    else:
+        getattr(torch, device.type).set_rng_state(state, device)
