@@ -7,24 +7,29 @@ processor: nothing here waits, and other processes don't count. All runs hand th
 logger that drops them, every 50 steps. Final weights are compared with those of the bare run bit
 for bit.
 
+The last two columns are time in the callback's own hooks, one step at a time: of an ordinary step,
+and of a 50th one, which is logged. They are medians of one more run, and hardly know noise.
+
     hatch run python tools/bench/callbacks.py
     hatch run python tools/bench/callbacks.py --only GradientCheck --rounds 31
 """
 
 import argparse
+import functools
 import gc
 import os
 import statistics
 import sys
 import time
 from collections.abc import Callable
+from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
 from contestants import Ours
 from torch import Tensor, nn
-from workload import BATCH, Batch, Measured, TimedBatches
+from workload import BATCH, WARM_UP, Batch, Measured, TimedBatches
 
 import lt
 from lt.callbacks import (
@@ -134,12 +139,56 @@ def measure(found: dict[str, Callbacks], *, rounds: int, steps: int) -> dict[str
     return results
 
 
-def report(results: dict[str, Measured]) -> None:
+HOOKS = (
+    "on_train_batch_start",
+    "on_before_backward",
+    "on_before_optimizer_step",
+    "on_train_batch_end",
+)
+"""The hooks of a step."""
+
+
+def in_own_hooks(callbacks: list[Callback], *, steps: int) -> tuple[float, float]:
+    """Return µs in the callbacks' hooks: of an ordinary step, and of one that is logged."""
+    spent: list[int] = []
+
+    def timed(method: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(method)
+        def measured(*arguments: Any) -> Any:
+            begun = time.perf_counter_ns()
+            returned = method(*arguments)
+            spent[-1] += time.perf_counter_ns() - begun
+            return returned
+
+        return measured
+
+    for callback in callbacks:
+        for name in HOOKS:
+            if name in vars(type(callback)):
+                setattr(callback, name, timed(getattr(callback, name)))
+
+    class Steps(Callback):
+        def on_train_batch_start(
+            self, trainer: lt.Trainer, pl_module: Any, batch: Any, batch_idx: int
+        ) -> None:
+            spent.append(0)
+
+    train([Steps(), *callbacks], TimedBatches(steps))
+    counted = list(enumerate(spent, 1))[WARM_UP:]
+    ordinary = [nanoseconds for step, nanoseconds in counted if step % 50]
+    logged = [nanoseconds for step, nanoseconds in counted if not step % 50]
+    return statistics.median(ordinary) / 1000, statistics.median(logged) / 1000
+
+
+def report(results: dict[str, Measured], own: dict[str, tuple[float, float]]) -> None:
     """Print the table."""
     print(f"torch {torch.__version__}, {torch.get_num_threads()} thread, medians of rounds")
-    print(f"{'':30} {'µs/step':>9} {'added':>7} {'ratio':>7} {'quartiles':>17}  weights")
+    print(
+        f"{'':30} {'µs/step':>9} {'added':>7} {'ratio':>7} {'quartiles':>17}  weights   "
+        f"{'own':>7} {'50th':>7}"
+    )
     for name, result in results.items():
-        time, ratio = statistics.median(result.times), statistics.median(result.ratios)
+        median, ratio = statistics.median(result.times), statistics.median(result.ratios)
         bare = zip(result.times, results[BARE].times, strict=True)
         added = statistics.median(one - other for one, other in bare)
         low, _, high = statistics.quantiles(result.ratios, n=4)
@@ -150,7 +199,7 @@ def report(results: dict[str, Measured]) -> None:
 def main() -> int:
     """Measure and print; 1 where a callback changed a weight."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n\n")[0])
-    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--rounds", type=int, default=11)
     parser.add_argument("--steps", type=int, default=150, help="timed steps of a round")
     parser.add_argument("--only", nargs="*", help="those whose name begins so, beside the bare run")
     arguments = parser.parse_args()
@@ -159,7 +208,8 @@ def main() -> int:
     if arguments.only:
         found = {n: c for n, c in found.items() if n.startswith((BARE, *arguments.only))}
     results = measure(found, rounds=arguments.rounds, steps=arguments.steps)
-    report(results)
+    own = {name: in_own_hooks(make(), steps=1000) for name, make in found.items()}
+    report(results, own)
     return 0 if all(result.same_weights for result in results.values()) else 1
 
 

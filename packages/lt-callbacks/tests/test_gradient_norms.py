@@ -117,7 +117,7 @@ def of_sharded(rank: int, folder: str, expected: list[float]) -> None:
     dist.destroy_process_group()
 
 
-@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 @pytest.mark.timeout(60)
 def test_of_gradients_spread_over_ranks_it_is_the_norm_of_the_whole(tmp_path: Path) -> None:
     torch.manual_seed(0)
