@@ -193,16 +193,21 @@ def report(results: dict[str, Measured], own: dict[str, tuple[float, float]]) ->
         added = statistics.median(one - other for one, other in bare)
         low, _, high = statistics.quantiles(result.ratios, n=4)
         same = "same bits" if result.same_weights else "DIFFERENT"
-        print(f"{name:30} {time:9.1f} {added:+7.1f} {ratio:7.3f} {low:7.3f} to {high:.3f}  {same}")
+        print(
+            f"{name:30} {median:9.1f} {added:+7.1f} {ratio:7.3f} {low:7.3f} to {high:.3f}  {same} "
+            f"{own[name][0]:7.1f} {own[name][1]:7.0f}"
+        )
 
 
 def main() -> int:
     """Measure and print; 1 where a callback changed a weight."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n\n")[0])
-    parser.add_argument("--rounds", type=int, default=11)
+    parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--steps", type=int, default=150, help="timed steps of a round")
     parser.add_argument("--only", nargs="*", help="those whose name begins so, beside the bare run")
     arguments = parser.parse_args()
+    if arguments.rounds < 2:
+        parser.error("--rounds is at least 2: quartiles are of several")
     torch.set_num_threads(1)
     found = CONTESTANTS
     if arguments.only:
