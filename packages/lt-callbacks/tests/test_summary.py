@@ -121,6 +121,14 @@ def test_attention_counts_too() -> None:
     assert flops == projections + scores
 
 
+def test_a_compiled_module_is_looked_into() -> None:
+    plain = with_example(network(), torch.zeros(2, 3, 6, 5))
+    compiled = with_example(network(), torch.zeros(2, 3, 6, 5))
+    compiled.compile(backend="eager")
+
+    assert summarize(compiled, -1) == summarize(plain, -1)
+
+
 class TwoInputs(nn.Module):
     def __init__(self) -> None:
         super().__init__()

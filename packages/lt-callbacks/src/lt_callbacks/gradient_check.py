@@ -151,7 +151,7 @@ class GradientCheck(Callback):
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: Any, optimizer: Any) -> None:
         """Measure the gradients, if a check is due."""
         step, draw_every = _next(trainer), self.histograms_every_n_steps
-        draws = draw_every is not None and step % draw_every == 0 and trainer.is_global_zero
+        draws = draw_every is not None and step % draw_every == 0
         if step % self.every_n_steps and not draws:
             return
         named = getattr(pl_module, "named_parameters", None)
@@ -163,7 +163,7 @@ class GradientCheck(Callback):
                 step=trainer.progress.steps,
                 before=self._samples.get(id(optimizer)),
                 keep_weights=self.log_update_ratios,
-                keep_gradients=draws,
+                keep_gradients=draws and trainer.is_global_zero,  # all ranks measure, one draws
             )
             self._stepped.discard(id(optimizer))
 

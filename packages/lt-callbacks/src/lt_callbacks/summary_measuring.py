@@ -1,7 +1,7 @@
 """What a summary is made of, measured. Needs torch."""
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from functools import partial
 from itertools import chain
 from typing import Any, NamedTuple
@@ -106,14 +106,17 @@ def _flops_by_name(module: nn.Module, counter: FlopCounterMode) -> dict[str, int
 
 @contextmanager
 def _unfused() -> Iterator[None]:
-    """Let attention be computed as in training.
+    """Let each layer be computed by itself, as it was written.
 
-    Without gradients, torch computes whole layers by one operator, whose FLOPs nobody counts.
+    Without gradients, torch computes attention by one operator, whose FLOPs nobody counts; and
+    what was compiled has no layers.
     """
+    set_stance = getattr(torch.compiler, "set_stance", None)  # in torch 2.6 and later
     before = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        yield
+        with set_stance("force_eager") if set_stance else nullcontext():
+            yield
     finally:
         torch.backends.mha.set_fastpath_enabled(before)
 
