@@ -208,8 +208,10 @@ def test_several_processes_are_told_together(time: Time, scripted: Any) -> None:
 
 
 def test_bad_arguments_are_refused_at_once() -> None:
-    with pytest.raises(ValueError, match="window_size"):
+    with pytest.raises(ValueError, match="Received window_size=1"):
         ThroughputMonitor(len, window_size=1)
+    with pytest.raises(ValueError, match="Received available_flops=0"):
+        ThroughputMonitor(len, available_flops=0)
 
 
 def test_flops_are_counted_by_the_formula() -> None:

@@ -71,7 +71,7 @@ class ThroughputMonitor(Callback):
             if on_cuda
             else HostClock(self._read),
             window_size=self._window,
-            available_flops=self.available_flops or self._peak,
+            available_flops=self._peak if self.available_flops is None else self.available_flops,
             world_size=world_size,
             separator=self.separator,
         )
@@ -79,6 +79,7 @@ class ThroughputMonitor(Callback):
     def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
         """Forget the last run."""
         self._loops.clear()
+        self._peak = None
 
     def _start(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
         device = device_of(pl_module)
