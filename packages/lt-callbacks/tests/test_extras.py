@@ -11,7 +11,10 @@ from lt_callbacks.extras import LIBRARIES, check, load, missing
 NEEDED = {
     "BackboneFinetuning": "finetuning",
     "EMAWeightAveraging": "averaging",
+    "GradCheckOnce": "gradients",
     "GradientCheck": "gradients",
+    "ModelSummary": "summary",
+    "RichModelSummary": "rich",
     "TensorBoardLogger": "tensorboard",
     "StochasticWeightAveraging": "averaging",
     "TQDMProgressBar": "tqdm",

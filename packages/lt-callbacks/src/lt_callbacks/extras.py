@@ -10,6 +10,9 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "gradients": ("torch",),
     "plot": ("matplotlib",),
     "profiler": ("torch",),
+    "psutil": ("psutil",),
+    "rich": ("rich",),
+    "summary": ("torch",),
     "tensorboard": ("tensorboard", "torch"),
     "tqdm": ("tqdm",),
 }
