@@ -1,3 +1,14 @@
-"""User files are run by test_user_files.py; they are no modules to search for doctests."""
+"""User files and the programs of the faults are run by tests; they are no modules with doctests."""
 
-collect_ignore_glob = ["user_files/*"]
+import pytest
+
+collect_ignore_glob = ["user_files/*", "faults/programs/*"]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--whole-faults",
+        action="store_true",
+        help="inject every fault of integration_tests/faults as often as was planned, which takes "
+        "many minutes, rather than a few times",
+    )

@@ -54,6 +54,7 @@ def test_a_run_that_logs_nothing_leaves_nothing(scripted: Any, tmp_path: Path) -
         backend=DuckBackend(),
         max_epochs=1,
         logger=logger(tmp_path),
+        enable_checkpointing=False,
         callbacks=progress_bar() or [],
     )
 

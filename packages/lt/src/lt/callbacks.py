@@ -9,9 +9,46 @@ import lt_callbacks
 from lt_loop import Callback
 
 if TYPE_CHECKING:
-    from lt_callbacks import EarlyStopping, GradientCheck, Preemption, TQDMProgressBar
+    from lt_callbacks import (
+        BackboneFinetuning,
+        BaseFinetuning,
+        BasePredictionWriter,
+        BatchSizeFinder,
+        EarlyStopping,
+        EMAWeightAveraging,
+        GradientAccumulationScheduler,
+        GradientCheck,
+        LambdaCallback,
+        LearningRateFinder,
+        OnExceptionCheckpoint,
+        Preemption,
+        SpikeDetection,
+        StochasticWeightAveraging,
+        Timer,
+        TQDMProgressBar,
+        WeightAveraging,
+    )
 
-__all__ = ["Callback", "EarlyStopping", "GradientCheck", "Preemption", "TQDMProgressBar"]
+__all__ = [
+    "BackboneFinetuning",
+    "BaseFinetuning",
+    "BasePredictionWriter",
+    "BatchSizeFinder",
+    "Callback",
+    "EMAWeightAveraging",
+    "EarlyStopping",
+    "GradientAccumulationScheduler",
+    "GradientCheck",
+    "LambdaCallback",
+    "LearningRateFinder",
+    "OnExceptionCheckpoint",
+    "Preemption",
+    "SpikeDetection",
+    "StochasticWeightAveraging",
+    "TQDMProgressBar",
+    "Timer",
+    "WeightAveraging",
+]
 
 
 def __getattr__(name: str) -> Any:
