@@ -62,7 +62,9 @@ def test_the_same_bits_with_and_without(
 ) -> None:
     plain, expected = fitted(tmp_path)
     assert capsys.readouterr().out == ""
-    profiled, found = fitted(tmp_path, profiler=name)
+    # Of its table, the slowest rows are shown: which ones those are is a matter of luck.
+    profiler = lt.profilers.PyTorchProfiler(row_limit=-1) if name == "pytorch" else name
+    profiled, found = fitted(tmp_path, profiler=profiler)
 
     for weights, theirs in zip(found.parameters(), expected.parameters(), strict=True):
         assert torch.equal(weights, theirs)

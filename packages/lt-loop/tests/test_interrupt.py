@@ -2,8 +2,11 @@
 
 import logging
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -166,3 +169,40 @@ def test_to_be_told_to_end_is_a_request_with_an_exit_code(name: str) -> None:
 def test_a_signal_that_nobody_names_is_left_alone() -> None:
     with stopping_at_safe_point(a_run()):
         assert signal.getsignal(signal.SIGUSR1) == signal.SIG_DFL
+
+
+IMPATIENT = """
+import time
+from lt_loop import Callback
+from toys import Line, batches, make_trainer
+
+class Impatient(Callback):
+    grace_seconds = 0.2
+
+class Slow(Line):
+    def training_step(self, batch, batch_idx):
+        print("computing", flush=True)
+        time.sleep(30)
+        print("done", flush=True)
+
+make_trainer(callbacks=Impatient()).fit(Slow(), batches(2))
+"""
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGTERM to send on this system")
+def test_a_run_that_takes_longer_than_its_grace_is_ended_with_its_stacks() -> None:
+    here = str(Path(__file__).parent)
+    with subprocess.Popen(
+        [sys.executable, "-c", f"import sys; sys.path.append({here!r}){IMPATIENT}"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "computing\n"
+        process.send_signal(signal.SIGTERM)
+        out, errors = process.communicate(timeout=25)
+
+    assert (process.returncode, out) == (128 + signal.SIGTERM, "")
+    assert "in training_step" in errors

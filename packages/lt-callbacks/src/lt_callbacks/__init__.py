@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from lt_callbacks.csv_logger import CSVLogger
     from lt_callbacks.early_stopping import EarlyStopping
     from lt_callbacks.gradient_check import GradientCheck
+    from lt_callbacks.preemption import Preemption
     from lt_callbacks.tensorboard_logger import TensorBoardLogger
     from lt_callbacks.tqdm_progress_bar import TQDMProgressBar
 
@@ -18,6 +19,7 @@ __all__ = [
     "CSVLogger",
     "EarlyStopping",
     "GradientCheck",
+    "Preemption",
     "TQDMProgressBar",
     "TensorBoardLogger",
 ]
@@ -26,6 +28,7 @@ _MODULES = {
     "CSVLogger": "csv_logger",
     "EarlyStopping": "early_stopping",
     "GradientCheck": "gradient_check",
+    "Preemption": "preemption",
     "TQDMProgressBar": "tqdm_progress_bar",
     "TensorBoardLogger": "tensorboard_logger",
 }

@@ -1,3 +1,30 @@
 """Crash-safe checkpoints: folders of data, without a pickle."""
 
-__all__: list[str] = []
+import logging
+
+from lt_checkpoint.errors import (
+    CheckpointNotFoundError,
+    DamagedCheckpointError,
+    FolderInUseError,
+    SaveError,
+    UnsavableStateError,
+)
+from lt_checkpoint.folder_store import FolderStore, load, save, verify
+from lt_checkpoint.manifest import Manifest
+from lt_checkpoint.model_checkpoint import ModelCheckpoint
+
+__all__ = [
+    "CheckpointNotFoundError",
+    "DamagedCheckpointError",
+    "FolderInUseError",
+    "FolderStore",
+    "Manifest",
+    "ModelCheckpoint",
+    "SaveError",
+    "UnsavableStateError",
+    "load",
+    "save",
+    "verify",
+]
+
+logging.getLogger(__name__).addHandler(logging.NullHandler())

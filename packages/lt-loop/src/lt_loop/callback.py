@@ -25,8 +25,11 @@ class Callback:
     """Whether it looks at logged values: then its ``on_train_epoch_end`` comes after the program's,
     and sees what that logged."""
 
-    signals: ClassVar[tuple[str, ...]] = ()
+    signals: tuple[str, ...] = ()
     """Names of signals that shall end a run at a safe point beside SIGINT and SIGTERM."""
+
+    grace_seconds: float | None = None
+    """How long after a signal the run may take to end; then the process ends at once."""
 
     _logs_to: "Trainer | None" = None
 

@@ -267,8 +267,9 @@ class Run:
             KeyboardInterrupt: Ctrl-C was pressed since the last one.
             Preempted: the process was told to end.
         """
+        quiet = not self.signal and self._deadline is None and self.stop_request is None
+        wish = GO_ON if quiet else self._wish()
         world = self.ports.world
-        wish = self._wish()
         if epoch_ended and world.world_size > 1:
             wish = int(world.reduce([wish], "max")[0])
         else:
@@ -276,13 +277,12 @@ class Run:
         if wish in (INTERRUPTED, TOLD_TO_END):
             self.signal = max(world.gather(self.signal))
             self.raise_for_signal()
-        if reason := self.limit_reached(epoch_ended=epoch_ended):
+        reason = self.limit_reached(epoch_ended=epoch_ended)
+        if wish == GO_ON or reason:
             return reason
         if wish == LATE:
             return f"max_time of {self.limits.max_seconds:g} seconds reached"
-        if wish == ASKED:
-            return next(request for request in world.gather(self.stop_request) if request)
-        return None
+        return next(request for request in world.gather(self.stop_request) if request)
 
     def raise_for_signal(self) -> None:
         """End the run where a signal asked for it.
@@ -300,8 +300,6 @@ class Run:
         """Return what this rank wants to happen at this safe point, as a code."""
         if self.signal:
             return INTERRUPTED if self.signal == signal.SIGINT else TOLD_TO_END
-        if self._deadline is None and self.stop_request is None:
-            return GO_ON
         if not self.may_stop_early():
             return GO_ON
         if self._deadline is not None and time.monotonic() >= self._deadline:

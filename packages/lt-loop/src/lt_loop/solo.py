@@ -220,11 +220,13 @@ class CountedIterable:
         self._epoch, self._batch = index, 0
         self._ahead.clear()
         self._reading = iter(self._loader)
-        while batches := self._ahead or list(islice(self._reading, 1)):
+        for batch in self._reading:
             self._batch += 1
-            batch = batches.pop()
             if self._batch > skip:
                 yield batch
+            while self._ahead:
+                self._batch += 1
+                yield self._ahead.pop()
 
     def state_dict(self) -> dict[str, Any]:
         """Return epoch and batch."""

@@ -92,7 +92,8 @@ class HasHyperparameters:
                 current = inspect.currentframe()
                 frame = current.f_back if current else None
             assert frame is not None
-            found = _fields(self) if dataclasses.is_dataclass(self) else _arguments(self, frame)
+            made = hasattr(type(self), "__dataclass_fields__")
+            found = _fields(self) if made else _arguments(self, frame)
             if unknown := [name for name in args if name not in found]:
                 raise ValueError(
                     f"save_hyperparameters names arguments of __init__: {', '.join(found)}. "

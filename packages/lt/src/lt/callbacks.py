@@ -9,9 +9,9 @@ import lt_callbacks
 from lt_loop import Callback
 
 if TYPE_CHECKING:
-    from lt_callbacks import EarlyStopping, GradientCheck, TQDMProgressBar
+    from lt_callbacks import EarlyStopping, GradientCheck, Preemption, TQDMProgressBar
 
-__all__ = ["Callback", "EarlyStopping", "GradientCheck", "TQDMProgressBar"]
+__all__ = ["Callback", "EarlyStopping", "GradientCheck", "Preemption", "TQDMProgressBar"]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,0 +1,46 @@
+"""Work beside the training: one piece at a time, awaited, its failure handed over."""
+
+import threading
+from collections.abc import Callable
+from typing import final
+
+
+@final
+class Background:
+    """Runs one function at a time in a thread. Whoever starts the next one waits for it first.
+
+    The thread is no daemon: a process that ends normally waits for it.
+    """
+
+    def __init__(self) -> None:
+        self._thread: threading.Thread | None = None
+        self._failure: Exception | None = None
+
+    def start(self, work: Callable[[], None]) -> None:
+        """Run a function in the background, after what runs there has ended."""
+        self._join()
+
+        def run() -> None:
+            try:
+                work()
+            except Exception as error:  # raised by take_failure
+                self._failure = self._failure or error
+
+        self._thread = threading.Thread(target=run, name="lt-checkpoint")
+        self._thread.start()
+
+    @property
+    def failed(self) -> bool:
+        """Whether something has failed; does not wait."""
+        return self._failure is not None
+
+    def take_failure(self) -> Exception | None:
+        """Wait for what runs; return the first failure since the last call, None for none."""
+        self._join()
+        failure, self._failure = self._failure, None
+        return failure
+
+    def _join(self) -> None:
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None

@@ -1,0 +1,130 @@
+"""Saving for a callback: now or beside the training, and deleting what a checkpoint replaces."""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, final
+
+from lt_checkpoint.background import Background
+from lt_checkpoint.draft import draft
+from lt_checkpoint.errors import CheckpointNotFoundError, SaveError
+from lt_checkpoint.folder import Note, describe
+from lt_checkpoint.folder_store import FolderStore
+from lt_checkpoint.snapshot import Snapshots
+from lt_checkpoint.together import Alone, Ranks, on_first, together
+
+log = logging.getLogger("lt_checkpoint")
+
+
+@final
+class Saver:
+    """Saves states one after another; what one replaces is deleted once it was read back whole.
+
+    Reading back and deleting are done beside the training, on rank 0. Saving is too, where that is
+    asked for. At most one checkpoint is on its way.
+
+    Args:
+        store: where to.
+        world: the processes that save together.
+        asynchronous: whether saving only copies the state, and the rest is done beside the
+            training.
+    """
+
+    def __init__(self, store: FolderStore, world: Ranks, *, asynchronous: bool) -> None:
+        self._store, self._world = store, world
+        self._asynchronous = asynchronous and world.world_size == 1
+        self._snapshots = Snapshots()
+        self._background = Background()
+        self._left: list[str] = []
+
+    def save(
+        self, state: Mapping[str, Any], path: str, note: Note, *, obsolete: Sequence[str]
+    ) -> None:
+        """Save a state. With ``asynchronous``, it may change when this returns.
+
+        Args:
+            state: the state.
+            path: where.
+            note: what the manifest says beside.
+            obsolete: the paths to delete then.
+
+        Raises:
+            UnsavableStateError: it holds something that is no data.
+            SaveError: it was not saved.
+        """
+        follow_up = self._follow_up(path, obsolete)
+        if not self._asynchronous:
+            self._store.save(state, path, note=note, world=self._world)
+            if follow_up is not None and self._world.rank == 0:
+                self._background.start(follow_up)
+            return
+        alone = Alone()
+        folder, name = self._store.folder(path)
+        folder.claim()
+        copy = self._snapshots.take(draft(state))
+        manifest = describe(state, note, alone)
+
+        def work() -> None:
+            folder.write(copy, name, manifest, world=alone)
+            if follow_up is not None:
+                follow_up()
+
+        self._background.start(work)
+
+    def _follow_up(self, path: str, obsolete: Sequence[str]) -> Callable[[], None] | None:
+        """Return what reads a checkpoint back and deletes what it replaces; None for nothing."""
+        doomed = [*self._left, *obsolete]
+
+        def work() -> None:
+            self._store.verify(path)
+            self._left = [old for old in doomed if not self._removed(old)]
+
+        return work if doomed else None
+
+    def _removed(self, path: str) -> bool:
+        """Delete a checkpoint; return whether it is gone. If not, the next save tries again."""
+        try:
+            self._store.remove(path)
+        except CheckpointNotFoundError:  # somebody else deleted it
+            return True
+        except OSError as error:
+            log.warning("%s could not be deleted: %s", path, error)
+            return False
+        return True
+
+    @property
+    def failed(self) -> bool:
+        """Whether something failed beside the training; does not wait."""
+        return self._background.failed
+
+    def settle(self) -> None:
+        """Wait for what is on its way. Every rank calls it.
+
+        Raises:
+            SaveError: it failed.
+        """
+        if self._asynchronous or self._world.world_size == 1:
+            failure = self._background.take_failure()
+        else:
+            failure = on_first(self._world, self._background.take_failure)
+        if failure is not None:
+            raise SaveError(f"A checkpoint was not saved as it should. {failure}") from failure
+
+    def claim(self) -> None:
+        """Become the run that writes into the folder. Every rank calls it.
+
+        Raises:
+            FolderInUseError: another one does.
+            SaveError: the folder can't be written.
+        """
+        on_first(self._world, self._store.claim)
+
+    def on_first(self, work: Callable[[], Any]) -> Any:
+        """Let rank 0 decide something; return it on every rank."""
+        return together(self._world, work if self._world.rank == 0 else lambda: None)[0]
+
+    def close(self) -> Exception | None:
+        """Wait for what is on its way, without the other ranks; let other runs have the folder."""
+        failure = self._background.take_failure()
+        if self._world.rank == 0:
+            self._store.close()
+        return failure

@@ -1,0 +1,55 @@
+import pytest
+
+from lt_checkpoint import ModelCheckpoint, names
+
+
+@pytest.mark.parametrize(
+    ("template", "values", "expected"),
+    [
+        ("{epoch}", {"epoch": 0}, "epoch=0"),
+        ("{epoch:03d}", {"epoch": 5}, "epoch=005"),
+        ("{epoch}-{val_loss:.2f}", {"epoch": 2, "val_loss": 0.123456}, "epoch=2-val_loss=0.12"),
+        ("{epoch}-{epoch_test}", {"epoch": 1, "epoch_test": 2}, "epoch=1-epoch_test=2"),
+        ("{missing:d}", {}, "missing=0"),
+        ("{step:d}", {"step": 3.0}, "step=3"),
+        ("{val/loss:.1f}", {"val/loss": 0.25}, "val_loss=0.2"),
+        ("{a.b}", {"a.b": 1}, "a.b=1"),
+        ("{x}", {"x": float("nan")}, "x=nan"),
+        ("plain", {}, "plain"),
+    ],
+)
+def test_templates(template: str, values: dict[str, float], expected: str) -> None:
+    assert names.filled(template, values) == expected
+
+
+def test_names_can_be_left_out() -> None:
+    template = "epoch={epoch}-validation_loss={val_loss:.2f}"
+    values = {"epoch": 2, "val_loss": 0.123456}
+    assert names.filled(template, values, insert_names=False) == "epoch=2-validation_loss=0.12"
+
+
+def test_a_format_that_no_number_has_is_said() -> None:
+    with pytest.raises(ValueError, match=r"Received \{x:q\} in filename='\{x:q\}' and the value 1"):
+        names.filled("{x:q}", {"x": 1})
+    with pytest.raises(ValueError, match="nan"):
+        names.filled("{x:d}", {"x": float("nan")})
+
+
+@pytest.mark.parametrize(
+    "template", ["a/b", "{epoch}/x", ".hidden", "a\\b", "{epoch", "epoch}", "{}"]
+)
+def test_what_is_no_name_is_refused(template: str) -> None:
+    with pytest.raises(ValueError, match=r"filename (is|holds)"):
+        ModelCheckpoint(filename=template)
+
+
+def test_the_parts_of_a_path() -> None:
+    callback = ModelCheckpoint(dirpath="/runs/a", filename="{epoch}")
+    assert callback.format_checkpoint_name({"epoch": 1}) == "/runs/a/epoch=1.ckpt"
+    assert callback.format_checkpoint_name({"epoch": 1}, ver=2) == "/runs/a/epoch=1-v2.ckpt"
+    assert callback.format_checkpoint_name({"epoch": 1}, prefix="x") == "/runs/a/x-epoch=1.ckpt"
+    assert callback.format_checkpoint_name({}, filename="{step}") == "/runs/a/step=0.ckpt"
+    remote = ModelCheckpoint(dirpath="s3://bucket/run/")
+    assert remote.format_checkpoint_name({"epoch": 1, "step": 2}) == (
+        "s3://bucket/run/epoch=1-step=2.ckpt"
+    )

@@ -1,0 +1,89 @@
+"""Several ranks: threads for what they say to each other."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from lt_checkpoint import FolderStore, SaveError, UnsavableStateError, load, verify
+from lt_checkpoint import disk as disks
+
+
+def state_of(rank: int) -> dict[str, Any]:
+    return {
+        "global_step": 3,
+        "state_dict": {"w": torch.ones(3)},
+        "backend": {"rng": {"torch": torch.full((4,), rank), "python": (rank, None)}, "scaler": 1},
+        "feed": {"position": rank},
+        "per_rank": [["backend", "rng"], ["feed", "position"], ["not", "there"]],
+    }
+
+
+def test_each_rank_gets_its_own_back(tmp_path: Path, ranks: Any, alike: Any) -> None:
+    def main(world: Any) -> Any:
+        store = FolderStore(tmp_path)
+        store.save(state_of(world.rank), "a.ckpt", world=world)
+        return store.load("a.ckpt", world=world)
+
+    found = ranks(3, main)
+    for rank, state in enumerate(found):
+        assert alike(state, state_of(rank)), state
+    names = set(os.listdir(tmp_path / "a.ckpt"))
+    assert {"rank-0.json", "rank-2.safetensors", "state.json", "model.safetensors"} <= names
+    assert verify(tmp_path / "a.ckpt").world_size == 3
+
+
+def test_another_number_of_ranks_can_read_it(tmp_path: Path, ranks: Any) -> None:
+    ranks(2, lambda world: FolderStore(tmp_path).save(state_of(world.rank), "a.ckpt", world=world))
+    assert load(tmp_path / "a.ckpt")["feed"] == {"position": 0}
+    found = ranks(3, lambda world: FolderStore(tmp_path).load("a.ckpt", world=world))
+    assert [state["feed"]["position"] for state in found] == [0, 1, 0]
+
+
+def test_an_unsavable_value_of_one_rank_fails_on_all(tmp_path: Path, ranks: Any) -> None:
+    def main(world: Any) -> None:
+        state = state_of(world.rank)
+        if world.rank == 1:
+            state["backend"]["rng"] = print
+        FolderStore(tmp_path).save(state, "a.ckpt", world=world)
+
+    first, second = ranks(2, main)
+    assert isinstance(second, UnsavableStateError)
+    assert isinstance(first, UnsavableStateError)
+    assert "Rank 1 failed: UnsavableStateError" in str(first)
+    assert os.listdir(tmp_path) == [".lock"]
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_disk_that_is_full_on_one_rank_fails_on_all(
+    tmp_path: Path, ranks: Any, rank: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    FolderStore(tmp_path).save(state_of(0), "before.ckpt")
+    create = disks.LocalDisk.create
+
+    def full(self: Any, path: str) -> Any:
+        if os.path.basename(path) == f"rank-{rank}.safetensors":
+            raise OSError(28, "No space left on device")
+        return create(self, path)
+
+    monkeypatch.setattr(disks.LocalDisk, "create", full)
+    found = ranks(2, lambda w: FolderStore(tmp_path).save(state_of(w.rank), "a.ckpt", world=w))
+    assert all(isinstance(error, SaveError) for error in found)
+    assert "No space left" in str(found[0])
+    assert "No space left" in str(found[1])
+    assert FolderStore(tmp_path).list() == ["before.ckpt"]
+    assert sorted(os.listdir(tmp_path)) == [".lock", "before.ckpt"]
+
+
+def test_rank_0_that_can_not_commit_fails_on_all(
+    tmp_path: Path, ranks: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(self: Any, path: str, to: str) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(disks.LocalDisk, "rename", broken)
+    found = ranks(2, lambda w: FolderStore(tmp_path).save(state_of(w.rank), "a.ckpt", world=w))
+    assert all(isinstance(error, SaveError) for error in found)
+    assert FolderStore(tmp_path).list() == []
