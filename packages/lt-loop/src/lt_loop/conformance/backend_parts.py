@@ -1,5 +1,6 @@
 """What the owner of a backend says of it, and the order in which the engine uses one."""
 
+import copy
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -141,5 +142,5 @@ class Training:
             self.backend.step(self.optimizer, None)
 
     def weights(self) -> Any:
-        """Return a copy of the program's state."""
-        return self.backend.capture()["program"]
+        """Return a copy of the program's state, also where ``capture`` returns none."""
+        return copy.deepcopy(self.backend.capture()["program"])
