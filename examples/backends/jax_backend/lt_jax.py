@@ -54,9 +54,7 @@ def adam_step(params: Any, state: Any, gradients: Any, lr: float) -> tuple[Any, 
     mean = jax.tree.map(lambda m, g: 0.9 * m + 0.1 * g, state["mean"], gradients)
     square = jax.tree.map(lambda s, g: 0.999 * s + 0.001 * g**2, state["square"], gradients)
     rate = lr * jnp.sqrt(1 - 0.999**steps) / (1 - 0.9**steps)
-    params = jax.tree.map(
-        lambda p, m, s: p - rate * m / (jnp.sqrt(s) + 1e-8), params, mean, square
-    )
+    params = jax.tree.map(lambda p, m, s: p - rate * m / (jnp.sqrt(s) + 1e-8), params, mean, square)
     return params, {"mean": mean, "square": square, "steps": steps}
 
 

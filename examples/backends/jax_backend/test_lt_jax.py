@@ -57,7 +57,7 @@ def test_what_is_returned_beside_the_loss_comes_back() -> None:
 
 def test_other_hardware_is_refused() -> None:
     assert isinstance(select(devices=1, precision="32-true").backend, JaxBackend)
-    with pytest.raises(ValueError, match="Received precision='16-mixed'. Use 32 or '32-true'"):
+    with pytest.raises(ValueError, match=r"Received precision='16-mixed'. Use 32 or '32-true'"):
         select(precision="16-mixed")
-    with pytest.raises(ValueError, match="Received compile=True. Use its default"):
+    with pytest.raises(ValueError, match=r"Received compile=True. Use its default"):
         select(compile=True)

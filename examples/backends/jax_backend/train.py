@@ -73,7 +73,7 @@ def main() -> None:
     """Train until the validation loss falls no more."""
     x, y = spirals(2400, seed=0)
     batches = [(x[i : i + 100], y[i : i + 100]) for i in range(0, 2400, 100)]
-    logger, network = CSVLogger("logs"), Network()
+    logger, network = CSVLogger("."), Network()
     trainer = Trainer(
         backend="jax",
         max_epochs=200,

@@ -31,7 +31,8 @@ class LogisticRegression:
         x, y = batch
         p = self.probability(x)
         error = (p - y) / len(y)
-        loss = Loss(cross_entropy(p, y), [(self.w, x.T @ error), (self.b, error.sum(keepdims=True))])
+        gradients = [(self.w, x.T @ error), (self.b, error.sum(keepdims=True))]
+        loss = Loss(cross_entropy(p, y), gradients)
         self.trainer.log("train_loss", loss.value, on_epoch=True)
         return loss
 
@@ -56,7 +57,7 @@ def main() -> None:
     y = rng.integers(0, 2, 1200).astype(float)
     x = rng.normal(size=(1200, 8)) + np.where(y[:, None] > 0, 0.8, -0.8)
     batches = [(x[i : i + 50], y[i : i + 50]) for i in range(0, 1200, 50)]
-    logger = CSVLogger("logs")
+    logger = CSVLogger(".")
     trainer = Trainer(
         backend="numpy",
         max_epochs=100,
