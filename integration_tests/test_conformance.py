@@ -104,6 +104,27 @@ class TestFloat16Mixed(TorchKit):
         return x / 10, y / 10  # else the scale that a scaler begins with is too much for float16
 
 
+@pytest.mark.gpu
+class TestCuda(TorchKit):
+    @staticmethod
+    def make() -> TorchBackend:
+        return TorchBackend("cuda")
+
+
+@pytest.mark.gpu
+class TestCudaBfloat16Mixed(TestBfloat16Mixed):
+    @staticmethod
+    def make() -> TorchBackend:
+        return TorchBackend("cuda", "bf16-mixed")
+
+
+@pytest.mark.gpu
+class TestCudaFloat16Mixed(TestFloat16Mixed):
+    @staticmethod
+    def make() -> TorchBackend:
+        return TorchBackend("cuda", "16-mixed")
+
+
 class TestOneProcess(WorldConformance):
     make = staticmethod(SingleProcess)
 
