@@ -370,6 +370,15 @@ class TorchBackend:
         if "rng" in state:
             restore_rng(state["rng"], self.device)
 
+    def adopt(self, program: Any, weights: Mapping[str, Any]) -> None:
+        """Give a program the weights that it was trained to in another process.
+
+        It is converted as :meth:`setup` would, so that no digit is lost, and stays where it is.
+        """
+        if isinstance(program, nn.Module):
+            self.precision.convert(program)
+        program.load_state_dict(weights)
+
 
 def _shared(state: Any) -> Any:
     return state
