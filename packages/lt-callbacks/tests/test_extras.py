@@ -11,10 +11,16 @@ from lt_callbacks.extras import LIBRARIES, check, load, missing
 NEEDED = {
     "BackboneFinetuning": "finetuning",
     "EMAWeightAveraging": "averaging",
+    "GradCheckOnce": "gradients",
     "GradientCheck": "gradients",
+    "MLFlowLogger": "mlflow-sqlite",
+    "ModelSummary": "summary",
+    "RichModelSummary": "rich",
+    "RichProgressBar": "rich",
     "TensorBoardLogger": "tensorboard",
     "StochasticWeightAveraging": "averaging",
     "TQDMProgressBar": "tqdm",
+    "WandbLogger": "wandb",
     "WeightAveraging": "averaging",
 }
 ARGUMENTS = {

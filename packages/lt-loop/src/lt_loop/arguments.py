@@ -280,7 +280,7 @@ def choose_callbacks(given: Mapping[str, Any], *, root: Path) -> tuple[Callback,
     ``logger`` and the arguments of :data:`SWITCHES` are spellings of ``callbacks=[...]``: None
     takes the default of an installed package, True insists on one, False forbids it. Where it is
     None, there is no model summary, and no checkpoint without a logger, which brings the run a
-    folder of its own.
+    folder of its own, nor where torch is not imported, which saving would import.
 
     Raises:
         LookupError: a default was insisted on and is not installed.
@@ -293,8 +293,9 @@ def choose_callbacks(given: Mapping[str, Any], *, root: Path) -> tuple[Callback,
         chosen += _default("logger", insist=logger is True, argument="logger", save_dir=root)
     elif logger is not False:
         chosen += _check_loggers(check_callbacks(_listed(logger), argument="logger"))
-    logs = any(overridden(callback, "on_log") for callback in chosen)
-    unasked = ("enable_progress_bar", "enable_checkpointing") if logs else ("enable_progress_bar",)
+    unasked = ["enable_progress_bar"]
+    if "torch" in sys.modules and any(overridden(callback, "on_log") for callback in chosen):
+        unasked.append("enable_checkpointing")
     for argument, role in SWITCHES.items():
         wanted = given[argument]
         present = [type(callback).__name__ for callback in chosen if callback.role == role]
