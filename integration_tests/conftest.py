@@ -1,4 +1,4 @@
-"""User files are run by test_user_files.py; they are no modules to search for doctests.
+"""User files and the programs of the faults are run by tests; they are no modules with doctests.
 
 The backends in examples/backends are packages of their own, which the environment does not hold:
 :func:`install_example` installs one of them for a single test.
@@ -12,9 +12,18 @@ from pathlib import Path
 
 import pytest
 
-collect_ignore_glob = ["user_files/*"]
+collect_ignore_glob = ["user_files/*", "faults/programs/*"]
 
 BACKENDS = Path(__file__).parent.parent / "examples" / "backends"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--whole-faults",
+        action="store_true",
+        help="inject every fault of integration_tests/faults as often as was planned, which takes "
+        "many minutes, rather than a few times",
+    )
 
 
 @pytest.fixture

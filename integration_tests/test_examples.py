@@ -78,6 +78,14 @@ def own_loop(output: str) -> None:
     assert "the same bits as a run that never stopped: True" in output
 
 
+def own_loop_accel(output: str) -> None:
+    lines = re.findall(r"(\S+) +(\w+) +([\d.]+)% right, weights (\S+) apart", output)
+    assert len(lines) == 13
+    assert len({precision for precision, *_ in lines}) == 6
+    assert {strategy for _, strategy, *_ in lines} == {"single_device", "ddp", "fsdp"}
+    assert all(float(right) > 90 for *_, right, _ in lines)
+
+
 def transductive(output: str) -> None:
     with_links, without = map(float, re.findall(r"test accuracy: ([\d.]+)", output))
     assert with_links > 0.85
@@ -91,6 +99,7 @@ SHOWS: dict[str, Callable[[str], None]] = {
     "gan.py": gan,
     "lightning_1_0.py": lightning_1_0,
     "own_loop.py": own_loop,
+    "own_loop_accel.py": own_loop_accel,
     "transductive.py": transductive,
 }
 

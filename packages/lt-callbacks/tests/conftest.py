@@ -71,7 +71,8 @@ def make_trainer() -> Callable[..., Trainer]:
     """A Trainer of lt-loop alone, whatever else is installed."""
 
     def make(*callbacks: Any, **words: Any) -> Trainer:
-        words = {"max_epochs": 20, "num_sanity_val_steps": 0, "enable_progress_bar": None} | words
+        quiet = {"enable_progress_bar": None, "enable_checkpointing": False}
+        words = {"max_epochs": 20, "num_sanity_val_steps": 0} | quiet | words
         if words["enable_progress_bar"] is None:
             words["enable_progress_bar"] = any(c.role == "progress_bar" for c in callbacks)
         return Trainer(backend=DuckBackend(), logger=False, callbacks=list(callbacks), **words)

@@ -2,6 +2,8 @@ import json
 import multiprocessing
 import os
 import socket
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -95,29 +97,42 @@ def test_a_forked_process_shares_it(tmp_path: Path) -> None:
     assert child.exitcode == 0
 
 
-def race(folder: str, start: Any, found: Any) -> None:
-    start.wait(30)
-    try:
-        FolderLock(folder).acquire()
-    except FolderInUseError:
-        found.put("refused")
-    else:
-        found.put("held")
-    start.wait(30)  # alive until all have tried
+RACE = """
+import sys
+from lt_checkpoint import FolderInUseError
+from lt_checkpoint.lock import FolderLock
+print("ready", flush=True)
+sys.stdin.readline()
+try:
+    FolderLock(sys.argv[1]).acquire()
+except FolderInUseError:
+    print("refused", flush=True)
+else:
+    print("held", flush=True)
+sys.stdin.readline()  # alive until all have tried
+"""
 
 
 @pytest.mark.slow
 def test_of_several_that_take_over_at_once_one_gets_it(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("spawn")
     locked_by(tmp_path, pid=dead_pid())
-    start, found = context.Barrier(3), context.Queue()
-    children = [context.Process(target=race, args=(str(tmp_path), start, found)) for _ in range(3)]
-    for child in children:
-        child.start()
-    for child in children:
-        child.join(60)
-    assert sorted(found.get(timeout=10) for _ in children) == ["held", "refused", "refused"]
-    assert os.listdir(tmp_path) == [".lock"]
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    racers = [
+        subprocess.Popen([sys.executable, "-W", "ignore", "-c", RACE, str(tmp_path)], **pipes)
+        for _ in range(3)
+    ]
+    try:
+        for racer in racers:
+            assert racer.stdout.readline() == "ready\n"
+        for racer in racers:
+            racer.stdin.write("go\n")
+            racer.stdin.flush()
+        found = sorted(racer.stdout.readline().strip() for racer in racers)
+        assert found == ["held", "refused", "refused"]
+        assert os.listdir(tmp_path) == [".lock"]
+    finally:
+        for racer in racers:
+            racer.communicate("end\n", timeout=30)
 
 
 def test_hidden_names_are_read_back() -> None:

@@ -569,6 +569,22 @@ def test_bad_arguments(words: Any, error: type[Exception], said: str) -> None:
         ModelCheckpoint(**words)
 
 
+def test_testing_an_older_one_changes_nothing(tmp_path: Path) -> None:
+    class Tested(Line):
+        def test_step(self, batch: Any, batch_idx: int) -> None:
+            pass
+
+    callback = ModelCheckpoint(tmp_path, monitor="val_x", save_top_k=-1)
+    model = Tested(val_x=[0.3, 0.2, 0.1])
+    trainer = trained(callback, model=model, val=BATCHES)
+    before = callback.state_dict()
+    trainer.test(model, BATCHES, ckpt_path=str(tmp_path / "epoch=0-step=4.ckpt"))
+    trainer.test(model, BATCHES, ckpt_path="best")
+    assert callback.state_dict() == before
+    callback.load_state_dict({**before, "current_score": 0.7})
+    assert callback.current_score == 0.7
+
+
 def test_it_is_the_default_of_the_trainer(tmp_path: Path) -> None:
     trainer = trained(default_root_dir=tmp_path, enable_checkpointing=True)
     assert isinstance(trainer.checkpoint_callback, ModelCheckpoint)

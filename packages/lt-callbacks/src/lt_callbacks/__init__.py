@@ -8,29 +8,92 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from lt_callbacks.backbone_finetuning import BackboneFinetuning
+    from lt_callbacks.batch_size_finder import BatchSizeFinder
     from lt_callbacks.csv_logger import CSVLogger
+    from lt_callbacks.device_stats_monitor import DeviceStatsMonitor
     from lt_callbacks.early_stopping import EarlyStopping
+    from lt_callbacks.ema_weight_averaging import EMAWeightAveraging
+    from lt_callbacks.finetuning import BaseFinetuning
+    from lt_callbacks.grad_check_once import GradCheckOnce
+    from lt_callbacks.gradient_accumulation_scheduler import GradientAccumulationScheduler
     from lt_callbacks.gradient_check import GradientCheck
+    from lt_callbacks.lambda_callback import LambdaCallback
+    from lt_callbacks.learning_rate_finder import LearningRateFinder
+    from lt_callbacks.learning_rate_monitor import LearningRateMonitor
+    from lt_callbacks.model_summary import ModelSummary
+    from lt_callbacks.on_exception_checkpoint import OnExceptionCheckpoint
+    from lt_callbacks.prediction_writer import BasePredictionWriter
     from lt_callbacks.preemption import Preemption
+    from lt_callbacks.rich_model_summary import RichModelSummary
+    from lt_callbacks.spike_detection import SpikeDetection
+    from lt_callbacks.stochastic_weight_averaging import StochasticWeightAveraging
+    from lt_callbacks.summary import summarize
     from lt_callbacks.tensorboard_logger import TensorBoardLogger
+    from lt_callbacks.throughput_monitor import ThroughputMonitor
+    from lt_callbacks.timer import Timer
     from lt_callbacks.tqdm_progress_bar import TQDMProgressBar
+    from lt_callbacks.tuner import Tuner
+    from lt_callbacks.weight_averaging import WeightAveraging
 
 __all__ = [
+    "BackboneFinetuning",
+    "BaseFinetuning",
+    "BasePredictionWriter",
+    "BatchSizeFinder",
     "CSVLogger",
+    "DeviceStatsMonitor",
+    "EMAWeightAveraging",
     "EarlyStopping",
+    "GradCheckOnce",
+    "GradientAccumulationScheduler",
     "GradientCheck",
+    "LambdaCallback",
+    "LearningRateFinder",
+    "LearningRateMonitor",
+    "ModelSummary",
+    "OnExceptionCheckpoint",
     "Preemption",
+    "RichModelSummary",
+    "SpikeDetection",
+    "StochasticWeightAveraging",
     "TQDMProgressBar",
     "TensorBoardLogger",
+    "ThroughputMonitor",
+    "Timer",
+    "Tuner",
+    "WeightAveraging",
+    "summarize",
 ]
 
 _MODULES = {
+    "BackboneFinetuning": "backbone_finetuning",
+    "BaseFinetuning": "finetuning",
+    "BasePredictionWriter": "prediction_writer",
+    "BatchSizeFinder": "batch_size_finder",
     "CSVLogger": "csv_logger",
+    "DeviceStatsMonitor": "device_stats_monitor",
+    "EMAWeightAveraging": "ema_weight_averaging",
     "EarlyStopping": "early_stopping",
+    "GradCheckOnce": "grad_check_once",
+    "GradientAccumulationScheduler": "gradient_accumulation_scheduler",
     "GradientCheck": "gradient_check",
+    "LambdaCallback": "lambda_callback",
+    "LearningRateFinder": "learning_rate_finder",
+    "LearningRateMonitor": "learning_rate_monitor",
+    "ModelSummary": "model_summary",
+    "OnExceptionCheckpoint": "on_exception_checkpoint",
     "Preemption": "preemption",
+    "RichModelSummary": "rich_model_summary",
+    "SpikeDetection": "spike_detection",
+    "StochasticWeightAveraging": "stochastic_weight_averaging",
     "TQDMProgressBar": "tqdm_progress_bar",
     "TensorBoardLogger": "tensorboard_logger",
+    "ThroughputMonitor": "throughput_monitor",
+    "Timer": "timer",
+    "Tuner": "tuner",
+    "WeightAveraging": "weight_averaging",
+    "summarize": "summary",
 }
 
 if not TYPE_CHECKING:  # so that a type checker refuses a misspelt name

@@ -5,8 +5,14 @@ from importlib.util import find_spec
 from typing import Any
 
 LIBRARIES: dict[str, tuple[str, ...]] = {
+    "averaging": ("torch",),
+    "finetuning": ("torch",),
     "gradients": ("torch",),
+    "plot": ("matplotlib",),
     "profiler": ("torch",),
+    "psutil": ("psutil",),
+    "rich": ("rich",),
+    "summary": ("torch",),
     "tensorboard": ("tensorboard", "torch"),
     "tqdm": ("tqdm",),
 }

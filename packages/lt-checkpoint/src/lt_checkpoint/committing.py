@@ -74,16 +74,27 @@ def check_ours(disk: Disk, target: str) -> None:
 
 def write(disk: Disk, stage: str, draft: Draft) -> dict[str, FileRecord]:
     """Write the files of a draft and flush each; return what they are like."""
-    return {name: _write(disk, disk.join(stage, name), one) for name, one in draft.files.items()}
+    with contextlib.ExitStack() as hashings:
+        written = {
+            name: _write(disk, disk.join(stage, name), content, hashings)
+            for name, content in draft.files.items()
+        }
+        # Only now: what is hashed still was hashed while the last file was flushed.
+        return {
+            name: FileRecord(size, hashing.hexdigest()) for name, (size, hashing) in written.items()
+        }
 
 
-def _write(disk: Disk, path: str, content: bytes | Table) -> FileRecord:
-    size = 0
-    with Hashing() as hashing, disk.create(path) as file:
-        if isinstance(content, bytes):
-            parts = iter([tensor_of(content)])
-        else:
-            parts = tensor_file.pieces(content.tensors, content.metadata)
+def _write(
+    disk: Disk, path: str, content: bytes | Table, hashings: contextlib.ExitStack
+) -> tuple[int, Hashing]:
+    if isinstance(content, bytes):
+        parts, in_memory = iter([tensor_of(content)]), True
+    else:
+        parts = tensor_file.pieces(content.tensors, content.metadata)
+        in_memory = all(tensor.is_cpu for tensor in content.tensors.values())
+    size, hashing = 0, hashings.enter_context(Hashing(bounded=not in_memory))
+    with disk.create(path) as file:
         for part in parts:
             hashing.add(part)
             left = bytes_of(part)
@@ -91,12 +102,12 @@ def _write(disk: Disk, path: str, content: bytes | Table) -> FileRecord:
             while left:  # the kernel may take less than all, and the error comes with the rest
                 left = left[file.write(left) :]
         disk.flush(file)
-        return FileRecord(size, hashing.hexdigest())
+    return size, hashing
 
 
 def commit(disk: Disk, folder: str, name: str, *, stage: str, manifest: Manifest) -> None:
     """Write the manifest and give the checkpoint its name. When this returns, it survives."""
-    _write(disk, disk.join(stage, manifests.NAME), manifests.as_text(manifest))
+    write(disk, stage, Draft({manifests.NAME: manifests.as_text(manifest)}))
     if not disk.renames:
         return
     target = disk.join(folder, name)

@@ -5,7 +5,7 @@ import os
 from collections.abc import Mapping
 from typing import Any, Literal, final
 
-from lt_checkpoint import lightning, reading
+from lt_checkpoint import lightning_file, reading
 from lt_checkpoint.disk import Disk
 from lt_checkpoint.errors import CheckpointNotFoundError, DamagedCheckpointError
 from lt_checkpoint.folder import Folder, Note, passed_over
@@ -85,7 +85,7 @@ class FolderStore:
             name: ``"last"``, ``"best"``, the name of a checkpoint, its path or URL. A Lightning
                 ``.ckpt`` file is read too.
             world: the processes, where each has values of its own in the state.
-            weights_only: leave out all but the model, its hyper-parameters and how far it came.
+            weights_only: leave out what only a run that goes on needs, as optimizers.
 
         Raises:
             CheckpointNotFoundError: there is none of that name.
@@ -94,13 +94,13 @@ class FolderStore:
         """
         rank = 0 if world is None else world.rank
         folder, base = self._place(name)
-        if base.removesuffix(EXTENSION) in (LAST, BEST) and not self._exists(folder, base):
+        if _is_alias(base) and not self._exists(folder, base):
             pick = self._last if base.removesuffix(EXTENSION) == LAST else self._best
             return pick(folder, rank=rank, weights_only=weights_only)
         self._check_exists(folder, base)
         path = folder.found(base)
         if folder.disk.renames and os.path.isfile(path):
-            return lightning.read(path)
+            return lightning_file.read(path)
         return self._read(folder, base, rank=rank, weights_only=weights_only)
 
     def list(self) -> list[str]:
@@ -126,8 +126,7 @@ class FolderStore:
             CheckpointNotFoundError: there is none of that name.
             DamagedCheckpointError: it is not whole.
         """
-        folder, base = self._place(name)
-        self._check_exists(folder, base)
+        folder, base = self._named(name)
         return reading.read_manifest(folder.disk, folder.found(base))
 
     def verify(self, name: str) -> Manifest:
@@ -137,8 +136,7 @@ class FolderStore:
             CheckpointNotFoundError: there is none of that name.
             DamagedCheckpointError: it is not as it was written.
         """
-        folder, base = self._place(name)
-        self._check_exists(folder, base)
+        folder, base = self._named(name)
         return reading.check(folder.disk, folder.found(base))
 
     def find(self, name: Literal["last", "best"]) -> str | None:
@@ -147,13 +145,8 @@ class FolderStore:
         Nothing but its manifest has been read: loading it may show that it is damaged.
         """
         folder = self._folder(self.root)
-        whole, _ = folder.manifests()
-        if name == LAST:
-            full = [one for one, manifest in whole if manifest.kind == "full"]
-            names = full or [one for one, _ in whole]
-            return folder.place(names[-1]) if names else None
-        best = _best_of(whole, self.root)
-        return None if best is None else folder.place(best)
+        found = _found(folder, name)
+        return None if found is None else folder.place(found)
 
     def exists(self, name: str) -> bool:
         """Return whether there is anything of that name, whole or not."""
@@ -201,6 +194,18 @@ class FolderStore:
             base = split(os.path.join("/", name))[1]
             folder = self.root
         return self._folder(folder), base
+
+    def _named(self, name: str) -> tuple[Folder, str]:
+        """Return the folder and the name of a checkpoint that is there, ``last`` by its own name.
+
+        Raises:
+            CheckpointNotFoundError: there is none.
+        """
+        folder, base = self._place(name)
+        if _is_alias(base) and not self._exists(folder, base):
+            base = _found(folder, base.removesuffix(EXTENSION)) or base
+        self._check_exists(folder, base)
+        return folder, base
 
     def _folder(self, path: str) -> Folder:
         if path not in self._folders:
@@ -253,6 +258,18 @@ class FolderStore:
                 "one. Save with ModelCheckpoint(monitor=...), or load 'last'."
             )
         return self._read(folder, best, rank=rank, weights_only=weights_only)
+
+
+def _is_alias(base: str) -> bool:
+    return base.removesuffix(EXTENSION) in (LAST, BEST)
+
+
+def _found(folder: Folder, which: str) -> str | None:
+    """Return the name of the newest checkpoint, or of the best, by the manifests."""
+    if which == BEST:
+        return _best_of(folder.manifests()[0], folder.path)
+    newest, _ = folder.newest_first(full=True)
+    return newest[0][0] if newest else None
 
 
 def _best_of(whole: list[tuple[str, Manifest]], path: str) -> str | None:

@@ -11,7 +11,7 @@ import torch
 from lt_checkpoint.raw_bytes import bytes_of
 
 WAITING_AT_MOST = 16
-"""Pieces that wait to be hashed: they are kept in memory until then."""
+"""Pieces that wait to be hashed, where memory is kept only for that."""
 
 SMALL = 1 << 16
 """Bytes below which a piece is hashed at once: handing it over would take longer."""
@@ -22,11 +22,16 @@ class Hashing:
     """The SHA-256 of pieces of memory, computed in a thread of its own.
 
     Hashing 100 MB takes about as long as writing them, and neither holds the interpreter's lock.
+
+    Args:
+        bounded: let :meth:`add` wait while much is waiting to be hashed. Pieces that are in memory
+            anyway need no bound.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, bounded: bool = True) -> None:
         self._digest = hashlib.sha256()
-        self._queue: queue.Queue[torch.Tensor | None] = queue.Queue(WAITING_AT_MOST)
+        limit = WAITING_AT_MOST if bounded else 0
+        self._queue: queue.Queue[torch.Tensor | None] = queue.Queue(limit)
         self._thread: threading.Thread | None = None
 
     def add(self, piece: torch.Tensor) -> None:

@@ -131,6 +131,7 @@ class ModelCheckpoint(Callback):
         self._counts_versions = enable_version_counter
         self._given_store = store
         self._saver: Saver | None = None
+        self._evaluates = False
         self._forget()
 
     def _forget(self) -> None:
@@ -208,7 +209,12 @@ class ModelCheckpoint(Callback):
         return {"monitor": self.monitor, "dirpath": self.dirpath, **self._ledger.state_dict()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from what was kept; in another folder, only remember the best."""
+        """Go on from what was kept; in another folder, only remember the best.
+
+        A test of a checkpoint does not change what this callback knows.
+        """
+        if self._evaluates:
+            return
         if state_dict["dirpath"] == self.dirpath:
             self._ledger.load_state_dict(state_dict)
             return
@@ -222,7 +228,8 @@ class ModelCheckpoint(Callback):
 
     def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
         """Settle where to save, and look whether that can be done."""
-        if stage != "fit":
+        self._evaluates = stage != "fit"
+        if self._evaluates:
             return
         self._forget()
         world = trainer.ports.world
@@ -296,6 +303,7 @@ class ModelCheckpoint(Callback):
 
     def teardown(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
         """Wait for what is on its way, and let other runs have the folder."""
+        self._evaluates = False
         saver, self._saver = self._saver, None
         if saver is not None and (failure := saver.close()) is not None:
             self._ledger.undo()

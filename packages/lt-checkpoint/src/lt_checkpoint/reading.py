@@ -26,13 +26,13 @@ from lt_checkpoint.tensor_types import PLAIN, restored
 LARGEST_JSON = 1 << 30
 """Bytes. In memory, JSON takes many times its size."""
 
-WEIGHTS = frozenset(
+TO_GO_ON = frozenset(
     {
-        *("state_dict", "hyper_parameters", "hparams_name", "datamodule_hyper_parameters"),
-        *("datamodule_hparams_name", "epoch", "global_step", "format", "versions"),
+        *("optimizer_states", "lr_schedulers", "callbacks", "loops", "backend"),
+        *("fingerprint", "exactness", "per_rank"),
     }
 )
-"""The entries of a state that are read with ``weights_only``."""
+"""The entries of a state that only a run that goes on needs: not read with ``weights_only``."""
 
 
 @contextlib.contextmanager
@@ -135,8 +135,8 @@ def read(
         disk: where it is.
         path: its folder.
         rank: whose state, where ranks have their own.
-        weights_only: leave out all but the model, its hyper-parameters and how far it came; files
-            without any of it are not read.
+        weights_only: leave out what only a run that goes on needs; files with nothing else in
+            them are not read.
 
     Raises:
         DamagedCheckpointError: it is not whole.
@@ -147,7 +147,7 @@ def read(
         if not isinstance(body, dict):
             raise DamagedCheckpointError(f"its {STATE} holds no state")
         if weights_only and TAG not in body:
-            body = {key: value for key, value in body.items() if key in WEIGHTS}
+            body = {key: value for key, value in body.items() if key not in TO_GO_ON}
         source = _Source(disk, path, manifest, rank=rank)
         try:
             state = Decoder(source.at_rank(None), source.aside).decode(body)

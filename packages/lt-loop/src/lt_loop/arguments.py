@@ -278,8 +278,9 @@ def choose_callbacks(given: Mapping[str, Any], *, root: Path) -> tuple[Callback,
     """Put the callbacks of a run together: the user's, then loggers, then what arguments turn on.
 
     ``logger`` and the arguments of :data:`SWITCHES` are spellings of ``callbacks=[...]``: None
-    takes the default of an installed package (but for ``enable_model_summary``, where it takes
-    none), True insists on one, False forbids it.
+    takes the default of an installed package, True insists on one, False forbids it. Where it is
+    None, there is no model summary, and no checkpoint without a logger, which brings the run a
+    folder of its own.
 
     Raises:
         LookupError: a default was insisted on and is not installed.
@@ -292,11 +293,13 @@ def choose_callbacks(given: Mapping[str, Any], *, root: Path) -> tuple[Callback,
         chosen += _default("logger", insist=logger is True, argument="logger", save_dir=root)
     elif logger is not False:
         chosen += _check_loggers(check_callbacks(_listed(logger), argument="logger"))
+    logs = any(overridden(callback, "on_log") for callback in chosen)
+    unasked = ("enable_progress_bar", "enable_checkpointing") if logs else ("enable_progress_bar",)
     for argument, role in SWITCHES.items():
         wanted = given[argument]
         present = [type(callback).__name__ for callback in chosen if callback.role == role]
         _check_switch(argument, role, wanted=wanted, present=present)
-        if not present and (wanted or (wanted is None and argument not in OFF_BY_DEFAULT)):
+        if not present and (wanted or (wanted is None and argument in unasked)):
             chosen += _default(role, insist=bool(wanted), argument=argument)
     return tuple(chosen)
 
@@ -307,9 +310,6 @@ SWITCHES = {
     "enable_model_summary": "model_summary",
 }
 """Arguments that turn a callback on or off, with its role, the name of its entry point."""
-
-OFF_BY_DEFAULT = ("enable_model_summary",)
-"""Those that mean no callback where they are None."""
 
 SEVERAL = ("checkpoint",)
 """Roles that a run may have several callbacks of."""

@@ -172,6 +172,9 @@ def restore(run: Run, state: Mapping[str, Any]) -> None:
     for schedule, saved in zip(run.schedules, state["lr_schedulers"], strict=True):
         schedule.scheduler.load_state_dict(copying.deepcopy(saved))
     run.sources.load_state_dict(loops["feed"])
+    if run.progress.batch:  # of batches as they are now: another size of them may be accepted
+        (position,) = run.sources.state_dict()["train"]
+        run.progress.batch = position["batch"]
     run.logbook.load_state_dict(loops["logbook"])
     restore_metrics(run.program, loops["metrics"])
     run.outputs[:] = copying.deepcopy(loops["outputs"])

@@ -1,13 +1,17 @@
 """LTDataModule: data, apart from the model."""
 
 import functools
+import os
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from lt_module.data_hooks import DataHooks
+from lt_module.loading import OnClass, constructed, hyperparameters_in, isolated_rng, read
 from lt_module.marking import library_default
+
+T = TypeVar("T")
 
 
 class LTDataModule(DataHooks):
@@ -44,6 +48,41 @@ class LTDataModule(DataHooks):
     @library_default
     def on_exception(self, exception: BaseException) -> None:
         """Called when the run ends by an exception, before the teardown."""
+
+    @OnClass
+    def load_from_checkpoint(
+        cls: type[T],  # noqa: N805 - a class method
+        checkpoint_path: str | os.PathLike[str],
+        map_location: Any = None,
+        hparams_file: str | os.PathLike[str] | None = None,
+        weights_only: bool | None = None,
+        **kwargs: Any,
+    ) -> T:
+        """Make a data module of a checkpoint: its hyper-parameters, its state.
+
+        Args:
+            checkpoint_path: a path or a URL.
+            map_location: has no effect: a data module is nowhere.
+            hparams_file: take the hyper-parameters from this file (``.yaml``, ``.json``, ``.csv``)
+                instead.
+            weights_only: Lightning's word for not unpickling. Nothing to say here.
+            **kwargs: hyper-parameters that come before those in the checkpoint.
+
+        Raises:
+            LookupError: there is no whole checkpoint, or nothing that reads it.
+            TypeError: the constructor needs an argument that was not saved.
+        """
+        found = read(checkpoint_path)
+        saved = found.get("datamodule_hyper_parameters", {})
+        if hparams_file is not None:
+            saved = hyperparameters_in(hparams_file)
+        with isolated_rng():
+            made: Any = constructed(cls, saved, kwargs)
+            state = found.get("datamodule") or found.get(cls.__qualname__)
+            if state:
+                made.load_state_dict(state)
+        loaded: T = made
+        return loaded
 
     @classmethod
     def from_datasets(

@@ -1,13 +1,25 @@
 """LTModule: the research, in one class."""
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from lt_module.loading import (
+    OnClass,
+    constructed,
+    device_of,
+    hyperparameters_in,
+    isolated_rng,
+    load_weights,
+    read,
+)
 from lt_module.step_hooks import StepHooks
+
+T = TypeVar("T")
 
 
 class LTModule(StepHooks, nn.Module):
@@ -269,6 +281,49 @@ class LTModule(StepHooks, nn.Module):
             yield
         finally:
             self.untoggle_optimizer(optimizer)
+
+    @OnClass
+    def load_from_checkpoint(
+        cls: type[T],  # noqa: N805 - a class method
+        checkpoint_path: str | os.PathLike[str],
+        map_location: Any = None,
+        hparams_file: str | os.PathLike[str] | None = None,
+        strict: bool | None = None,
+        weights_only: bool | None = None,
+        **kwargs: Any,
+    ) -> T:
+        """Make a module of a checkpoint: its hyper-parameters, its weights.
+
+        It needs a package that reads checkpoints, as lt-checkpoint, which also reads Lightning's
+        ``.ckpt`` files. Random generators are left as they were.
+
+        Args:
+            checkpoint_path: a path or a URL.
+            map_location: the device the module is moved to; None for the one it is made on.
+            hparams_file: take the hyper-parameters from this file (``.yaml``, ``.json``, ``.csv``)
+                instead.
+            strict: whether every weight must be in both; None for ``strict_loading`` of the
+                module. If not, a warning names what is missing.
+            weights_only: Lightning's word for not unpickling. Nothing to say here.
+            **kwargs: hyper-parameters that come before those in the checkpoint.
+
+        Raises:
+            LookupError: there is no whole checkpoint, or nothing that reads it.
+            TypeError: the constructor needs an argument that was not saved.
+            RuntimeError: the weights do not fit.
+        """
+        device, found = device_of(map_location), read(checkpoint_path)
+        saved = found.get("hyper_parameters", {})
+        if hparams_file is not None:
+            saved = found["hyper_parameters"] = hyperparameters_in(hparams_file)
+        with isolated_rng():
+            module: Any = constructed(cls, saved, kwargs)
+            module.configure_model()
+            module.on_load_checkpoint(found)
+            every = module.strict_loading if strict is None else strict
+            load_weights(module, found["state_dict"], strict=every, path=str(checkpoint_path))
+        loaded: T = module if device is None else module.to(device)
+        return loaded
 
     def freeze(self) -> Self:
         """Let no parameter require a gradient, and evaluate; return the module."""
