@@ -20,6 +20,11 @@ def same(one: Any, other: Any) -> bool:
         keys = {(type(key), key) for key in one}
         alike = keys == {(type(key), key) for key in other}
         return alike and all(same(value, other[key]) for key, value in one.items())
+    if hasattr(one, "shape") and hasattr(other, "shape"):
+        if one.shape != other.shape or getattr(one, "dtype", 0) != getattr(other, "dtype", 0):
+            return False
+        equal: Any = one == other
+        return bool(equal.all() if hasattr(equal, "all") else equal)
     if isinstance(one, list | tuple):
         alike = type(one) is type(other) and len(one) == len(other)
         return alike and all(map(same, one, other))
@@ -27,11 +32,6 @@ def same(one: Any, other: Any) -> bool:
         return math.copysign(1, one) == math.copysign(1, other) and (
             one == other or (math.isnan(one) and math.isnan(other))
         )
-    if hasattr(one, "shape") and hasattr(other, "shape"):
-        if one.shape != other.shape or getattr(one, "dtype", 0) != getattr(other, "dtype", 0):
-            return False
-        equal: Any = one == other
-        return bool(equal.all() if hasattr(equal, "all") else equal)
     return type(one) is type(other) and bool(one == other)
 
 
@@ -52,13 +52,16 @@ def close(one: Sequence[float], other: Sequence[float], *, tolerance: float) -> 
 def numbers(values: Any) -> list[float]:
     """Return the numbers of nested lists, arrays or a single number, in one flat list.
 
-    An array is what has ``tolist()``; what requires a gradient is detached first.
+    An array is what has ``tolist()``. What requires a gradient is detached first, what is spread
+    over ranks is put together.
 
     >>> numbers([1, [2.5, (3, 4)]])
     [1.0, 2.5, 3.0, 4.0]
     """
     if hasattr(values, "detach"):
         values = values.detach()
+    if hasattr(values, "full_tensor"):
+        values = values.full_tensor()
     if hasattr(values, "tolist"):
         values = values.tolist()
     if isinstance(values, list | tuple):
