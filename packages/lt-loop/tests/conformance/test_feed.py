@@ -170,7 +170,7 @@ class LosesTheBatchReadAhead(PlainStream):
 @breaks("an_epoch_that_was_left_is_begun_anew")
 class GoesOnWithAnEpochThatWasLeft(PlainStream):
     def epoch(self, index: int) -> Iterator[Any]:
-        left = self.read and not self.once and 0 < self._batch < (self.length or 0)
+        left = self._read and not self.once and 0 < self._batch < (self.length or 0)
         return self._reading if left and not self._resumed else super().epoch(index)
 
 
