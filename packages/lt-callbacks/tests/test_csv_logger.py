@@ -276,6 +276,18 @@ def test_loggers_of_two_folders_have_states_of_their_own(make_trainer: Any, tmp_
     assert len(keys) == 2
 
 
+def test_a_run_in_other_processes_comes_home_with_its_version(
+    scripted: Any, make_trainer: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "lightning_logs" / "version_0").mkdir(parents=True)
+    here, there = CSVLogger(tmp_path), CSVLogger(tmp_path)
+    make_trainer(there, max_epochs=1).fit(scripted(loss=[1]), BATCHES)
+    here.load_state_dict(there.state_dict())
+
+    assert here.log_dir == there.log_dir == str(tmp_path / "lightning_logs" / "version_1")
+    assert here.state_key == there.state_key
+
+
 def test_how_to_fail_is_one_of_two(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"one of \('warn', 'raise'\)\. .*Did you mean 'raise'\?"):
         CSVLogger(tmp_path, on_error="rais")  # type: ignore[arg-type]

@@ -11,8 +11,11 @@ from lt_callbacks.extras import LIBRARIES, check, load, missing
 NEEDED = {
     "BackboneFinetuning": "finetuning",
     "EMAWeightAveraging": "averaging",
+    "GradCheckOnce": "gradients",
     "GradientCheck": "gradients",
     "MLFlowLogger": "mlflow-sqlite",
+    "ModelSummary": "summary",
+    "RichModelSummary": "rich",
     "RichProgressBar": "rich",
     "TensorBoardLogger": "tensorboard",
     "StochasticWeightAveraging": "averaging",

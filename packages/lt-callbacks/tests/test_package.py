@@ -18,13 +18,21 @@ def fresh_process(code: str) -> str:
     return run.stdout.strip()
 
 
-@pytest.mark.parametrize("name", sorted(set(lt_callbacks.__all__) - {"Tuner"}))
+FUNCTIONS = {"summarize"}
+
+
+@pytest.mark.parametrize("name", sorted(set(lt_callbacks.__all__) - FUNCTIONS - {"Tuner"}))
 def test_every_name_is_a_callback_or_its_theme(name: str) -> None:
     found = getattr(lt_callbacks, name)
 
     assert issubclass(found, Callback) or name.endswith("Theme")
     assert found.__name__ == name
     assert name in dir(lt_callbacks)
+
+
+@pytest.mark.parametrize("name", sorted(FUNCTIONS))
+def test_the_others_are_functions(name: str) -> None:
+    assert getattr(lt_callbacks, name).__name__ == name
 
 
 def test_all_is_exact() -> None:

@@ -105,7 +105,6 @@ def test_a_batch_is_a_copy() -> None:
         (type("Own", (TensorDataset,), {})(torch.zeros(3)), default_collate),
         (type("Own", (Subset,), {})(TensorDataset(torch.zeros(3)), [0]), default_collate),
     ],
-    ids=str,
 )
 def test_what_is_not_plain_is_fetched_sample_by_sample(dataset: Any, collate: Any) -> None:
     assert rows_of(dataset, collate) is None

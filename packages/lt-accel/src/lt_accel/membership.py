@@ -1,5 +1,6 @@
 """Membership: this process as one rank of a group, and how it talks to the others."""
 
+import pickle
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, Literal, TypeVar, cast, final
@@ -105,22 +106,40 @@ class Membership:
 
     def broadcast(self, obj: T, src: int) -> T:
         """Return the object of rank ``src``, pickled on the way."""
-        box = [obj]
+        mine = src == self.place.rank
+        data = bytearray(pickle.dumps(obj)) if mine else bytearray()
+        size = torch.tensor([len(data)])
         with self.pulse:
-            dist.broadcast_object_list(box, src=src, group=self._control)
-        return box[0]
+            dist.broadcast(size, src, group=self._control)
+            if not mine:
+                data = bytearray(int(size))
+            dist.broadcast(_bytes(data), src, group=self._control)
+        return obj if mine else cast(T, pickle.loads(data))
 
     def gather(self, obj: T) -> list[T]:
         """Return everybody's object, pickled on the way."""
-        boxes: list[Any] = [None] * self.place.world_size
+        data = pickle.dumps(obj)
+        sizes = [torch.zeros(1, dtype=torch.int64) for _ in range(self.place.world_size)]
         with self.pulse:
-            dist.all_gather_object(boxes, obj, group=self._control)
-        return boxes
+            dist.all_gather(sizes, torch.tensor([len(data)]), group=self._control)
+            longest = max(map(int, sizes))
+            boxes = [bytearray(longest) for _ in sizes]
+            mine = bytearray(data.ljust(longest, b"\0"))
+            dist.all_gather([_bytes(box) for box in boxes], _bytes(mine), group=self._control)
+        return [cast(T, pickle.loads(box)) for box in boxes]  # past its end pickle does not read
 
     def barrier(self) -> None:
         """Wait for everybody."""
         with self.pulse:
             dist.barrier(group=self._control)
+
+
+def _bytes(data: bytearray) -> torch.Tensor:
+    """Return a tensor that shares the memory of some bytes.
+
+    torch's own exchange of objects needs numpy, which this package does without.
+    """
+    return torch.frombuffer(data, dtype=torch.uint8)
 
 
 def is_up() -> bool:

@@ -94,27 +94,21 @@ class CSVLogger(FolderLogger):
         if self._file is not None:
             self._file.flush()
 
-    @property
-    def state_key(self) -> str:
-        """The name of its state in a checkpoint: loggers of different folders have different ones.
-
-        The version is no part of it: a run may go on in another one.
-        """
-        return f"CSVLogger{{'save_dir': {self.save_dir!r}, 'name': {self.name!r}}}"
-
     def state_dict(self) -> dict[str, Any]:
-        """Return how many rows there are, and the step of the last."""
+        """Return the version, how many rows there are, and the step of the last."""
         if not self.writes:
             return {}
+        state = super().state_dict()
         if self._file is None and not self._folder.is_new:
             self._open_existing()
         if self._file is None or self._file.last_step is None:
-            return {"rows": 0, "step": -1}
-        return {"rows": self._file.rows, "step": self._file.last_step}
+            return state | {"rows": 0, "step": -1}
+        return state | {"rows": self._file.rows, "step": self._file.last_step}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Remember how many rows there were, for a fit that goes on from there."""
-        self._reached = state_dict
+        super().load_state_dict(state_dict)
+        self._reached = {name: state_dict[name] for name in ("rows", "step")}
 
     def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
         """Forget the state of the run before."""

@@ -63,6 +63,27 @@ class FolderLogger(Logger, ABC):
             chosen = self.version if self.writes else ""
             self._folder.adopt(trainer.ports.world.broadcast(chosen))
 
+    @property
+    def state_key(self) -> str:
+        """The name of its state in a checkpoint: loggers of different folders have different ones.
+
+        The version is no part of it: a run may go on in another one.
+        """
+        folder = {"save_dir": self.save_dir, "name": self.name}
+        return f"{type(self).__qualname__}{folder}"
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the version, where it is known."""
+        return {"version": self.version} if self.writes and not self._folder.is_new else {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take the version of a run that happened in other processes.
+
+        A run that goes on from a state does so in the version that the logger names.
+        """
+        if not self._in_run and "version" in state_dict:
+            self._folder.adopt(state_dict["version"])
+
     @on_rank_zero
     def log_hyperparams(self, params: Mapping[str, Any] | Namespace) -> None:
         """Record hyper-parameters in ``hparams.yaml``, beside those recorded before.

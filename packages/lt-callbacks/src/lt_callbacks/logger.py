@@ -63,6 +63,7 @@ class Logger(Callback, ABC):
             )
         self._prefix, self._on_error = prefix, on_error
         self._status = "success"
+        self._in_run = False
         self._warned: set[str] = set()
 
     @property
@@ -134,7 +135,7 @@ class Logger(Callback, ABC):
     def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
         """Learn whether this process writes."""
         self.writes = trainer.is_global_zero
-        self._status, self._warned = "success", set()
+        self._status, self._warned, self._in_run = "success", set(), True
 
     def on_log(self, metrics: dict[str, float], step: int) -> None:
         """Record what the engine hands out."""
@@ -147,6 +148,7 @@ class Logger(Callback, ABC):
 
     def teardown(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
         """Write everything and close: also after an exception."""
+        self._in_run = False
         with self.tolerating("writing the rest of its records"):
             self.finalize(self._status)
 

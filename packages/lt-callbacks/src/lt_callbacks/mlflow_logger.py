@@ -135,6 +135,22 @@ class MLFlowLogger(RemoteLogger):
             )
         super().log_metrics(cleaned, step)
 
+    @property
+    def state_key(self) -> str:
+        """The name of its state in a checkpoint."""
+        return f"MLFlowLogger{ {'experiment_name': self._experiment_name} }"
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the ids of experiment and run, where there is one."""
+        made = {"experiment_id": self._experiment_id, "run_id": self._run_id}
+        return made if self.writes and self._run_id else {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take the run of other processes; one that goes on does so in the run it is given."""
+        if not self._in_run:
+            self._experiment_id = state_dict["experiment_id"]
+            self._run_id = state_dict["run_id"]
+
     def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
         """Forget the run before."""
         super().setup(trainer, pl_module, stage)

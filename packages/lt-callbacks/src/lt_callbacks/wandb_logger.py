@@ -169,6 +169,20 @@ class WandbLogger(RemoteLogger):
         """Say that the run uses an artifact, and return it."""
         return self.experiment.use_artifact(artifact, type=artifact_type)
 
+    @property
+    def state_key(self) -> str:
+        """The name of its state in a checkpoint."""
+        return f"WandbLogger{ {'name': self._arguments['name']} }"
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the id of the run, where there is one."""
+        return {"version": self.version} if self.writes and self.version else {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take the run of other processes; one that goes on does so in the run it is given."""
+        if not self._in_run:
+            self._arguments["id"] = state_dict["version"]
+
     def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
         """See, before anything is trained, whether W&B knows who you are."""
         super().setup(trainer, pl_module, stage)
