@@ -88,7 +88,7 @@ class Notes(Callback):
     """Writes down where the run is, and does harm where it was told to.
 
     Args:
-        harm: what to do, by ``"hook step"``: the name of a signal for this process to receive,
+        harm: what to do, once, by ``"hook step"``: the name of a signal for this process to receive,
             ``"hang"``, ``"slow"``.
     """
 
@@ -96,8 +96,10 @@ class Notes(Callback):
         self.harm = harm
 
     def at(self, hook: str, trainer: Any) -> None:
-        what = self.harm.get(f"{hook} {trainer.global_step}")
-        if what is None or trainer.sanity_checking:
+        if trainer.sanity_checking:
+            return
+        what = self.harm.pop(f"{hook} {trainer.global_step}", None)
+        if what is None:
             return
         note(f"at {hook} {trainer.global_step}")
         if what == "hang":
