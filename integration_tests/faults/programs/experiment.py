@@ -24,7 +24,6 @@ from lt.loggers import CSVLogger
 from lt_checkpoint import ModelCheckpoint
 from lt_loop import Callback
 
-
 logging.basicConfig(level=logging.INFO)
 
 
@@ -88,8 +87,8 @@ class Notes(Callback):
     """Writes down where the run is, and does harm where it was told to.
 
     Args:
-        harm: what to do, once, by ``"hook step"``: the name of a signal for this process to receive,
-            ``"hang"``, ``"slow"``.
+        harm: what to do, once, by ``"hook step"``: the name of a signal that this process sends
+            itself, ``"hang"``, or ``"slow"``.
     """
 
     def __init__(self, harm: dict[str, str]) -> None:
@@ -151,7 +150,9 @@ def loaders(given: dict[str, Any]) -> tuple[DataLoader[Any], DataLoader[Any]]:
     """Return those of training and of validation."""
     words = {"batch_size": given.get("batch_size", 4), "num_workers": given.get("workers", 0)}
     training = Samples(given.get("samples", 28))
-    return DataLoader(training, shuffle=True, **words), DataLoader(Samples(8, noise=0.0), batch_size=4)
+    return DataLoader(training, shuffle=True, **words), DataLoader(
+        Samples(8, noise=0.0), batch_size=4
+    )
 
 
 def trainer(given: dict[str, Any], *callbacks: Any) -> lt.Trainer:

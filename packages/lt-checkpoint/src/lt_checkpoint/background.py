@@ -9,7 +9,9 @@ from typing import final
 class Background:
     """Runs one function at a time in a thread. Whoever starts the next one waits for it first.
 
-    The thread is no daemon: a process that ends normally waits for it.
+    Who waits and is interrupted, as by a second Ctrl-C, waits no more: what hangs must not keep the
+    process. For the same reason the thread is a daemon; :meth:`take_failure` is called before the
+    end of every run, and waits.
     """
 
     def __init__(self) -> None:
@@ -26,7 +28,7 @@ class Background:
             except Exception as error:  # raised by take_failure
                 self._failure = self._failure or error
 
-        self._thread = threading.Thread(target=run, name="lt-checkpoint")
+        self._thread = threading.Thread(target=run, name="lt-checkpoint", daemon=True)
         self._thread.start()
 
     @property
@@ -41,6 +43,11 @@ class Background:
         return failure
 
     def _join(self) -> None:
-        if self._thread is not None:
-            self._thread.join()
-            self._thread = None
+        thread, self._thread = self._thread, None
+        if thread is None:
+            return
+        try:
+            thread.join()
+        except BaseException:
+            self._failure = TimeoutError("Nobody waited for its end.")
+            raise

@@ -1,0 +1,47 @@
+"""Work beside the training."""
+
+import functools
+import signal
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from lt_checkpoint.background import Background
+
+
+@pytest.fixture
+def hung() -> Iterator[threading.Event]:
+    """An event that nobody sets while the test runs."""
+    event = threading.Event()
+    yield event
+    event.set()
+
+
+def hold(event: threading.Event) -> None:
+    event.wait()
+
+
+def test_a_failure_is_handed_over_once() -> None:
+    background = Background()
+    background.start(lambda: [][0])
+    assert isinstance(background.take_failure(), IndexError)
+    assert background.take_failure() is None
+
+
+def test_who_is_interrupted_while_waiting_waits_no_more(hung: threading.Event) -> None:
+    background = Background()
+    background.start(functools.partial(hold, hung))
+    waiting = threading.Timer(
+        0.2, signal.pthread_kill, [threading.main_thread().ident, signal.SIGINT]
+    )
+    waiting.start()
+    with pytest.raises(KeyboardInterrupt):
+        background.take_failure()
+    begun = time.monotonic()
+    assert isinstance(background.take_failure(), TimeoutError)
+    assert background.take_failure() is None
+    assert time.monotonic() - begun < 30
+    background.start(lambda: None)
+    assert background.take_failure() is None
