@@ -12,7 +12,7 @@ import torch
 
 from lt_checkpoint import FolderStore, verify
 
-STEPS = 400
+STEPS = 1_000_000  # none of them gets there
 
 MODES: dict[str, dict[str, Any]] = {
     "keep 1": {},
@@ -55,8 +55,6 @@ def test_killed_again_and_again(
         time.sleep(chance.uniform(0, 0.1))
         one.kill()
         lines = note.read_text().splitlines()
-        if any(line.startswith("ended") for line in lines):
-            break
         assert one.process.exitcode == -9
         before, reached = reached, checked(folder, keep)
         if mode in ("keep 1", "best and last"):  # those that save every step, and wait for it

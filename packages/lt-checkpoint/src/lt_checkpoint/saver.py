@@ -60,6 +60,7 @@ class Saver:
         alone = Alone()
         folder, name = self._store.folder(path)
         folder.enter()
+        self._background.wait()  # what is on its way is in the memory that is about to be used
         copy = self._snapshots.take(draft(state))
         manifest = describe(state, note, alone)
 
