@@ -30,7 +30,7 @@ def checked(folder: Path, keep: int) -> int:
     for name in whole:
         verify(folder / name)  # whatever bears a final name is whole
     hidden = [name for name in entries if name.startswith(".") and name != ".lock"]
-    assert len(whole) <= keep + 2, "the one under way, and one that was yet to be deleted"
+    assert len(whole) <= keep + 2, "what one save replaced may not be deleted yet"
     assert len(hidden) <= 3, "what the run before left was swept"
     return int(FolderStore(folder).load("last")["global_step"]) if whole else 0
 
