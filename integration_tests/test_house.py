@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+import closure
 import house
 import sizes
 import sync
@@ -34,6 +35,32 @@ def test_a_readme_gives_a_reason_for_each_dependency(package: house.Package):
     required = [*package.dependencies, *(r for e in package.extras.values() for r in e)]
     for requirement in required:
         assert f"`{requirement.name}`" in text
+
+
+@pytest.mark.parametrize("name", ["lt-accel", "lt-data", "lt-module"])
+def test_one_that_computes_with_torch_brings_torch_and_nothing_else(name: str):
+    """And what torch itself needs, on this machine."""
+    assert closure.brought_by(name) == {"torch"} | closure.brought_by("torch")
+
+
+def test_the_loop_brings_nothing():
+    assert closure.brought_by("lt-loop") == set()
+
+
+def test_what_an_extra_brings_is_told_apart():
+    alone = closure.brought_by("lt-callbacks")
+    assert alone == {"lt-loop"}
+    assert closure.brought_by("lt-callbacks", extras=["tqdm"]) - alone == {"tqdm"}
+
+
+def test_the_closure_of_a_package_is_a_row_with_its_figures(capsys, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["closure.py", "lt-loop"])
+    assert closure.main() == 0
+    _, row = capsys.readouterr().out.splitlines()
+    name, brings, own, in_all = row.split()
+    assert (name, brings) == ("lt-loop", "0")
+    assert float(own) > 0
+    assert float(in_all) == pytest.approx(float(own), abs=0.06)
 
 
 def copy_of_the_house(target: Path) -> list[house.Package]:

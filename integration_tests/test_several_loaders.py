@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 import lt
 import lt_data.structure
 import lt_loop.several
+from lt_data import TorchFeed
 
 EPOCHS = 3
 
@@ -22,6 +23,7 @@ EPOCHS = 3
 def trainer(**words: Any) -> lt.Trainer:
     defaults: dict[str, Any] = {
         "accelerator": "cpu",
+        "feed": TorchFeed(order="torch"),  # what a loop by hand draws, from torch's generator
         "max_epochs": EPOCHS,
         "logger": False,
         "enable_progress_bar": False,

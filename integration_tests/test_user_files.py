@@ -20,8 +20,15 @@ from torch.optim.lr_scheduler import ExponentialLR, LinearLR, ReduceLROnPlateau
 from torch.utils.data import DataLoader, TensorDataset, random_split
 
 import lt
+from lt_data import TorchFeed
 
 Row = dict[str, float]
+
+
+@pytest.fixture(autouse=True)
+def _in_torchs_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the files shuffle as the loops by hand do, from torch's global generator."""
+    monkeypatch.setitem(TorchFeed.__init__.__kwdefaults__, "order", "torch")
 
 
 def user_file(name: str) -> ModuleType:

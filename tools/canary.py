@@ -36,7 +36,9 @@ PLANTS = [
     Plant("cli", {"lt_cli": "import torch"}),
     Plant("face", {"lt_callbacks": "from lt_loop.solo import __name__"}),
     Plant("face", {"lt": "import lt_loop.limits"}),
+    Plant("kits", {"lt_loop.conformance.planted": "import lt_loop.run"}),
     Plant("engine", {"lt_loop.ports": "import lt_loop.run"}),
+    Plant("engine", {"lt_loop.trainer": "import lt_loop.conformance"}),
     Plant("engine", {"lt_loop.progress": "from lt_loop import limits"}),
     Plant(
         "acyclic",

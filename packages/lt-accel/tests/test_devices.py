@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 import torch
 
-from lt_accel.devices import choose_device, described, devices_here
+from lt_accel.devices import choose_devices, described, devices_here
 
 NONE = {"cpu": 1}
 ONE = {"cpu": 1, "cuda": 1}
@@ -37,29 +37,30 @@ MAC = {"cpu": 1, "mps": 1}
     ],
 )
 def test_choices(accelerator: str, devices: Any, here: Any, device: str, reason: str) -> None:
-    chosen = choose_device(accelerator, devices, here)
-    assert str(chosen.device) == device
+    chosen = choose_devices(accelerator, devices, here, several=False)
+    assert list(map(str, chosen.devices)) == [device]
     assert chosen.reason == reason
 
 
 def test_a_gpu_that_is_not_there() -> None:
     with pytest.raises(ValueError, match="accelerator") as error:
-        choose_device("gpu", "auto", NONE)
+        choose_devices("gpu", "auto", NONE, several=False)
     assert str(error.value) == (
         "accelerator='gpu' needs a GPU that torch can see. Devices here: cpu. "
         "Use accelerator='cpu' or 'auto'."
     )
     for kind in ("cuda", "mps", "xla", "hpu"):
+        here = ONE if kind != "cuda" else {"cpu": 1, "cuda:0": 1}
         with pytest.raises(
             ValueError, match=f"'{kind}' needs a {kind} device .* here: cpu, cuda:0"
         ):
-            choose_device(kind, "auto", ONE if kind != "cuda" else {"cpu": 1, "cuda:0": 1})
+            choose_devices(kind, "auto", here, several=False)
 
 
 @pytest.mark.parametrize("word", ["gpuu", "cuda:1", "tpu", "meta", ""])
 def test_an_unknown_accelerator(word: str) -> None:
     with pytest.raises(ValueError, match="'auto', 'gpu' or a device type of torch") as error:
-        choose_device(word, "auto", NONE)
+        choose_devices(word, "auto", NONE, several=False)
     assert f"Received accelerator={word!r}" in str(error.value)
     assert ("Did you mean 'gpu'?" in str(error.value)) is (word == "gpuu")
 
@@ -67,7 +68,7 @@ def test_an_unknown_accelerator(word: str) -> None:
 @pytest.mark.parametrize("word", [0, None, ["cpu"], torch.device("cpu")])
 def test_an_accelerator_is_a_word(word: Any) -> None:
     with pytest.raises(TypeError, match="accelerator is a string"):
-        choose_device(word, "auto", NONE)
+        choose_devices(word, "auto", NONE, several=False)
 
 
 @pytest.mark.parametrize(
@@ -85,31 +86,43 @@ def test_a_device_that_is_not_there(
     accelerator: str, devices: Any, here: Any, missing: str, present: str
 ) -> None:
     with pytest.raises(ValueError, match=f"there is no {missing}") as error:
-        choose_device(accelerator, devices, here)
+        choose_devices(accelerator, devices, here, several=False)
     assert f"Received devices={devices!r}" in str(error.value)
     assert f"Devices here: {present}." in str(error.value)
 
 
 @pytest.mark.parametrize(
-    ("accelerator", "devices", "count"),
-    [("cpu", 2, 2), ("cpu", "8", 8), ("gpu", [1, 3], 2), ("gpu", -1, 4), ("auto", "0,1,2", 3)],
+    ("accelerator", "devices", "chosen", "reason"),
+    [
+        ("cpu", 2, ["cpu", "cpu"], "cpu for each of 2 processes: accelerator='cpu', devices=2"),
+        ("cpu", "3", ["cpu"] * 3, "cpu for each of 3 processes: accelerator='cpu', devices='3'"),
+        ("gpu", [1, 3], ["cuda:1", "cuda:3"], "cuda:1, cuda:3: accelerator='gpu', devices=[1, 3]"),
+        ("auto", "0,1", ["cuda:0", "cuda:1"], "cuda:0, cuda:1: 4 GPUs visible, devices='0,1'"),
+        (
+            "auto",
+            "auto",
+            [f"cuda:{index}" for index in range(4)],
+            "cuda:0, cuda:1, cuda:2, cuda:3: 4 GPUs visible, all of them",
+        ),
+        ("cpu", "auto", ["cpu"], "cpu: accelerator='cpu'"),
+    ],
 )
-def test_more_than_one_device(accelerator: str, devices: Any, count: int) -> None:
-    with pytest.raises(ValueError, match="one process on one device") as error:
-        choose_device(accelerator, devices, FOUR)
-    assert f"devices={devices!r}, which are {count}. Use devices=1" in str(error.value)
+def test_several_devices(accelerator: str, devices: Any, chosen: list[str], reason: str) -> None:
+    found = choose_devices(accelerator, devices, FOUR, several=True)
+    assert list(map(str, found.devices)) == chosen
+    assert found.reason == reason
 
 
 @pytest.mark.parametrize("devices", [0, -2, "zero", "", "1.0", [], [0, 0], [-1], "0,x"])
 def test_words_that_mean_nothing(devices: Any) -> None:
     with pytest.raises(ValueError, match="devices is 'auto', a count"):
-        choose_device("cpu", devices, NONE)
+        choose_devices("cpu", devices, NONE, several=False)
 
 
 @pytest.mark.parametrize("devices", [1.0, True, ["0"], [True], {"a": 1}, None])
 def test_words_of_the_wrong_type(devices: Any) -> None:
     with pytest.raises(TypeError, match="devices is 'auto', a count"):
-        choose_device("cpu", devices, NONE)
+        choose_devices("cpu", devices, NONE, several=False)
 
 
 def test_this_machine_has_a_cpu() -> None:

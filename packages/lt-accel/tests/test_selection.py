@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 import torch
 
-from lt_accel import SingleProcess, TorchBackend, select
+from lt_accel import FSDP, SingleProcess, TensorParallel, TorchBackend, TorchWorld, select
 
 NO_GPU = pytest.mark.skipif(
     torch.cuda.is_available() or torch.backends.mps.is_available(),
@@ -19,6 +19,7 @@ def test_everything_is_chosen_with_its_reason() -> None:
     assert dict(chosen.reasons) == {
         "device": "cpu: no GPU visible to torch",
         "precision": "32-true: the default",
+        "sharding": "none: one process",
         "world": "one process: one device",
     }
 
@@ -66,10 +67,22 @@ def test_devices_that_are_not_here() -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ({"strategy": "ddp"}, "Received strategy='ddp'. Use strategy='auto'"),
         ({"strategy": "single-device"}, "Did you mean 'single_device'"),
-        ({"num_nodes": 2}, "Received num_nodes=2. Use num_nodes=1"),
-        ({"devices": 2}, "Received devices=2, which are 2. Use devices=1"),
+        ({"strategy": "dpp"}, "Did you mean 'ddp'"),
+        ({"num_nodes": 0}, "num_nodes is a count from 1"),
+        ({"num_nodes": 2}, "Received num_nodes=2 and no NODE_RANK, MASTER_ADDR, MASTER_PORT"),
+        ({"devices": 2, "strategy": "single_device"}, "'single_device' is one .* devices=2. Drop"),
+        ({"max_restarts": -1}, "max_restarts is a count from 0"),
+        ({"max_restarts": 1}, "Received max_restarts=1 and strategy='auto' with one device"),
+        ({"devices": 2, "sync_batchnorm": True}, "sync_batchnorm=True and accelerator='cpu'"),
+        ({"strategy": "fsdp_cpu_offload"}, "cpu_offload=True and accelerator='cpu'"),
+        ({"strategy": FSDP(device_mesh=(2, 2)), "devices": 2}, r"device_mesh=\(2, 2\) and 2 proc"),
+        (
+            {"strategy": FSDP(mixed_precision="policy"), "precision": "bf16"},
+            "Received policy and precision='bf16-mixed'",
+        ),
+        ({"strategy": "fsdp", "sync_batchnorm": True}, "sync_batchnorm=True and (accel|FSDP)"),
+        ({"strategy": TensorParallel(data_parallel_size=3), "devices": 2}, "Received 3 times"),
         ({"precision": "banana"}, "Received precision='banana'"),
         ({"deterministic": "wran"}, "Did you mean 'warn'"),
         ({"deterministic": True, "benchmark": True}, "deterministic=True and benchmark=True"),
@@ -83,6 +96,8 @@ def test_what_cannot_be_is_refused(words: dict[str, Any], message: str) -> None:
 @pytest.mark.parametrize(
     "words",
     [
+        {"strategy": 3},
+        {"max_restarts": 1.5},
         {"num_nodes": "2"},
         {"num_nodes": True},
         {"inference_mode": "yes"},
@@ -110,3 +125,33 @@ def test_words_reach_the_backend(torch_switches: None) -> None:
     assert (seen, torch.is_anomaly_enabled()) == ([True], False)
     evaluate = backend.wrap_step(torch.is_inference_mode_enabled, "evaluate")
     assert evaluate() is False
+
+
+@pytest.mark.parametrize(
+    ("words", "sharding", "world"),
+    [
+        ({"devices": 2}, "DDP: strategy='auto'", "2 processes to start by fork: devices=2"),
+        (
+            {"strategy": "ddp"},
+            "DDP: strategy='ddp'",
+            "one process to start by fork: devices='auto'",
+        ),
+        (
+            {"devices": 3, "strategy": "ddp_spawn"},
+            "DDP: strategy='ddp_spawn'",
+            "3 processes to start by spawn: devices=3",
+        ),
+        (
+            {"devices": 2, "strategy": "fsdp", "num_nodes": 1},
+            "FSDP2: strategy='fsdp'",
+            "2 processes to start by fork: devices=2 and num_nodes=1",
+        ),
+    ],
+)
+def test_several_processes(words: dict[str, Any], sharding: str, world: str) -> None:
+    chosen = select(accelerator="cpu", **words)
+    assert isinstance(chosen.world, TorchWorld)
+    assert chosen.world.world_size == words.get("devices", 1)
+    assert chosen.reasons["sharding"] == sharding
+    assert chosen.reasons["world"] == world
+    assert chosen.backend.collective_forward is (words.get("strategy") == "fsdp")

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from lt_callbacks import CSVLogger, TensorBoardLogger, TQDMProgressBar
-from lt_callbacks.defaults import logger, progress_bar
+from lt_callbacks import CSVLogger, ModelSummary, TensorBoardLogger, TQDMProgressBar
+from lt_callbacks.defaults import logger, model_summary, progress_bar
 from lt_callbacks.extras import LIBRARIES
 from lt_loop import Trainer
 from lt_loop.solo import DuckBackend
@@ -34,6 +34,18 @@ def test_without_tensorboard_numbers_go_to_csv(
     assert made.log_dir == str(tmp_path / "lightning_logs" / "version_0")
 
 
+def test_without_torch_there_is_no_summary(monkeypatch: pytest.MonkeyPatch) -> None:
+    without(monkeypatch, "summary")
+
+    assert model_summary() is None
+
+
+def test_with_torch_there_is_a_summary() -> None:
+    pytest.importorskip("torch")
+
+    assert type(model_summary()) is ModelSummary
+
+
 def test_with_tqdm_there_is_a_bar() -> None:
     pytest.importorskip("tqdm")
 
@@ -54,6 +66,7 @@ def test_a_run_that_logs_nothing_leaves_nothing(scripted: Any, tmp_path: Path) -
         backend=DuckBackend(),
         max_epochs=1,
         logger=logger(tmp_path),
+        enable_checkpointing=False,
         callbacks=progress_bar() or [],
     )
 

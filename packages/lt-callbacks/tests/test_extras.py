@@ -9,9 +9,23 @@ import lt_callbacks
 from lt_callbacks.extras import LIBRARIES, check, load, missing
 
 NEEDED = {
+    "BackboneFinetuning": "finetuning",
+    "EMAWeightAveraging": "averaging",
+    "GradCheckOnce": "gradients",
     "GradientCheck": "gradients",
+    "MLFlowLogger": "mlflow-sqlite",
+    "ModelSummary": "summary",
+    "RichModelSummary": "rich",
+    "RichProgressBar": "rich",
     "TensorBoardLogger": "tensorboard",
+    "StochasticWeightAveraging": "averaging",
     "TQDMProgressBar": "tqdm",
+    "WandbLogger": "wandb",
+    "WeightAveraging": "averaging",
+}
+ARGUMENTS = {
+    "StochasticWeightAveraging": {"swa_lrs": 0.1},
+    "TensorBoardLogger": {"save_dir": "logs"},
 }
 
 
@@ -21,7 +35,7 @@ def test_a_callback_without_its_library_says_what_to_run(
 ) -> None:
     for library in LIBRARIES[extra]:
         monkeypatch.setitem(sys.modules, library, None)
-    arguments = {"save_dir": "logs"} if name == "TensorBoardLogger" else {}
+    arguments = ARGUMENTS.get(name, {})
 
     with pytest.raises(ModuleNotFoundError) as caught:
         getattr(lt_callbacks, name)(**arguments)

@@ -91,3 +91,23 @@ def test_the_total_does_not_overflow() -> None:
 def test_bad_thresholds_are_refused(thresholds: dict[str, float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         GradientRule(**thresholds)
+
+
+def test_dead_units_are_found_and_the_worst_is_named() -> None:
+    (finding,) = GradientRule(dead_above=0.5).judge_silence({"a": 0.25, "b": 0.75, "c": 0.625})
+
+    assert (finding.kind, finding.layer, finding.layers) == ("dead", "b", ("b", "c"))
+    assert finding.sentence == (
+        "75% of the units of b are dead: they put out zero for every sample, and dead_above=0.5, "
+        "in 2 of 3 ReLUs"
+    )
+
+
+def test_dead_units_are_not_looked_for_unasked() -> None:
+    assert GradientRule().judge_silence({"a": 1.0}) == []
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.0, math.nan])
+def test_a_share_out_of_range_is_refused(share: float) -> None:
+    with pytest.raises(ValueError, match="dead_above is a share of units"):
+        GradientRule(dead_above=share)

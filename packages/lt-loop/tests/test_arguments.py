@@ -425,6 +425,9 @@ class DefaultBar(Callback):
 made = DefaultBar
 """
 
+KEEPER = BAR.replace("progress_bar", "checkpoint").replace("DefaultBar", "Keeper")
+SUMMARY = BAR.replace("progress_bar", "model_summary").replace("DefaultBar", "Summary")
+
 
 def test_with_nothing_installed_there_are_the_users_callbacks(install: Install) -> None:
     assert names() == []
@@ -438,25 +441,41 @@ def test_with_nothing_installed_there_are_the_users_callbacks(install: Install) 
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        ({}, ["DefaultLogger", "DefaultBar"]),
-        ({"logger": True, "enable_progress_bar": True}, ["DefaultLogger", "DefaultBar"]),
+        ({}, ["DefaultLogger", "Keeper", "DefaultBar"]),
+        ({"logger": True, "enable_progress_bar": True}, ["DefaultLogger", "Keeper", "DefaultBar"]),
+        ({"enable_checkpointing": False}, ["DefaultLogger", "DefaultBar"]),
         ({"logger": False}, ["DefaultBar"]),
+        ({"logger": False, "enable_checkpointing": True}, ["Keeper", "DefaultBar"]),
         ({"logger": []}, ["DefaultBar"]),
-        ({"enable_progress_bar": False}, ["DefaultLogger"]),
+        ({"enable_progress_bar": False}, ["DefaultLogger", "Keeper"]),
         ({"logger": False, "enable_progress_bar": False}, []),
-        ({"logger": LogKeeper()}, ["LogKeeper", "DefaultBar"]),
-        ({"callbacks": Bar()}, ["Bar", "DefaultLogger"]),
-        ({"callbacks": Bar(), "enable_progress_bar": True}, ["Bar", "DefaultLogger"]),
-        ({"callbacks": Callback()}, ["Callback", "DefaultLogger", "DefaultBar"]),
+        ({"logger": LogKeeper()}, ["LogKeeper", "Keeper", "DefaultBar"]),
+        ({"callbacks": Bar()}, ["Bar", "DefaultLogger", "Keeper"]),
+        ({"callbacks": Bar(), "enable_progress_bar": True}, ["Bar", "DefaultLogger", "Keeper"]),
+        ({"callbacks": Callback()}, ["Callback", "DefaultLogger", "Keeper", "DefaultBar"]),
+        ({"logger": False, "enable_model_summary": True}, ["DefaultBar", "Summary"]),
     ],
 )
 def test_defaults_come_after_the_users_and_only_where_wanted(
-    install: Install, words: dict[str, Any], expected: list[str]
+    install: Install, words: dict[str, Any], expected: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setitem(sys.modules, "torch", ModuleType("torch"))
     install("lt.callbacks", "logger", LOGGER)
     install("lt.callbacks", "progress_bar", BAR)
+    install("lt.callbacks", "checkpoint", KEEPER)
+    install("lt.callbacks", "model_summary", SUMMARY)
 
     assert names(**words) == expected
+
+
+def test_no_checkpoint_is_saved_unasked_where_that_would_import_torch(
+    install: Install, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "torch", raising=False)
+    install("lt.callbacks", "checkpoint", KEEPER)
+
+    assert names(logger=LogKeeper()) == ["LogKeeper"]
+    assert names(logger=LogKeeper(), enable_checkpointing=True) == ["LogKeeper", "Keeper"]
 
 
 def test_nothing_else_that_is_installed_enters_a_run(install: Install) -> None:

@@ -11,6 +11,7 @@ from lt_loop import Callback
 from lt_loop.solo import DuckBackend, NoStore
 
 DATA = batches(6)
+KEEPS: dict[str, Any] = {"enable_checkpointing": None}
 BAD = ([math.nan], [1.0])
 WITH_A_BAD_ONE = [*DATA[:3], BAD, *DATA[3:]]
 
@@ -23,7 +24,7 @@ class Looking(DuckBackend):
 
 
 def trainer(action: Any, **words: Any) -> Any:
-    return make_trainer(backend=Looking(), on_nonfinite=action, max_epochs=1, **words)
+    return make_trainer(backend=Looking(), on_nonfinite=action, max_epochs=1, **(KEEPS | words))
 
 
 def test_nobody_looks_unless_asked_to() -> None:

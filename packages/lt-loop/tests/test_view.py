@@ -394,7 +394,7 @@ class Saving(Callback):
 
 def test_several_callbacks_may_play_one_role() -> None:
     first, second, stopping = Saving(), Saving(), Stopping()
-    trainer = make_trainer(callbacks=[first, stopping, second])
+    trainer = make_trainer(callbacks=[first, stopping, second], enable_checkpointing=None)
 
     assert trainer.checkpoint_callback is first
     assert trainer.checkpoint_callbacks == [first, second]

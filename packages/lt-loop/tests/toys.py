@@ -227,6 +227,7 @@ def make_trainer(**words: Any) -> Trainer:
         "backend": DuckBackend(),
         "feed": IterableFeed(),
         "logger": False,
+        "enable_checkpointing": False,
         "enable_progress_bar": False,
     }
     return Trainer(**(defaults | words))

@@ -1,30 +1,40 @@
-"""The backend: one device and one precision, put together."""
+"""The backend: device, precision, sharding and compilation, put together."""
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, TypeVar, cast, final
 
 import torch
 from torch import Tensor, nn
 
+from lt_accel.compilation import Compilation, Eager
 from lt_accel.gradients import clip, drop, first_non_finite, parameters_of, reason_for
 from lt_accel.moving import placer
 from lt_accel.precision import Precision
+from lt_accel.prefetching import prefetched
 from lt_accel.randomness import capture_rng, isolate_rng, restore_rng
 from lt_accel.reading import read
 from lt_accel.scaling import LossScaler
-from lt_accel.snapshot import copied, move_optimizer, restore_optimizer
+from lt_accel.sharding import Sharding, Unsharded
+from lt_accel.snapshot import copied, load_program, move_optimizer, restore_optimizer
 from lt_accel.switches import Switches
 
 Fn = TypeVar("Fn", bound=Callable[..., Any])
 Phase = Literal[
-    "train", "validate", "test", "predict", "evaluate", "evaluate_in_fit", "sanity_check"
+    "train",
+    "accumulate",
+    "validate",
+    "test",
+    "predict",
+    "evaluate",
+    "evaluate_in_fit",
+    "sanity_check",
 ]
 
 
 @final
 class TorchBackend:
-    """Computes on one device in one precision.
+    """Computes on the device of this process, in one precision, alone or as one of several ranks.
 
     Usable in a hand-written loop as well as under an engine; :func:`lt_accel.select` makes one
     from words and says why.
@@ -35,9 +45,10 @@ class TorchBackend:
         place: brings a batch to the device without waiting for the copy, and, in a ``-true``
             precision, its floating-point tensors to that dtype; see :func:`lt_accel.move`. On a
             CPU in ``"32-true"`` it is the identity.
+        sharding: how the program is spread over ranks.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the choices that are put together
         self,
         device: torch.device | str = "cpu",
         precision: Precision | str | int | None = None,
@@ -45,6 +56,8 @@ class TorchBackend:
         inference_mode: bool = True,
         detect_anomaly: bool = False,
         switches: Switches | None = None,
+        sharding: Sharding | None = None,
+        compilation: Compilation | None = None,
     ) -> None:
         """Put a backend together, and try the precision out on the device.
 
@@ -55,6 +68,8 @@ class TorchBackend:
             detect_anomaly: in training, let autograd look for NaN and name the forward call behind
                 it. Slow.
             switches: settings for the whole process, applied by :meth:`setup`.
+            sharding: how the program is spread over ranks; None for one process.
+            compilation: how steps are compiled; None for not at all.
 
         Raises:
             ValueError: there is no such precision, or not on this device.
@@ -65,6 +80,10 @@ class TorchBackend:
         )
         self.precision.check(self.device)
         self.place = placer(self.device, self.precision.parameters)
+        self.sharding = Unsharded() if sharding is None else sharding
+        self._compilation = Eager() if compilation is None else compilation
+        # Parameters that are gathered and dropped can't be tensors of inference mode.
+        inference_mode = inference_mode and not self.sharding.collective_forward
         self._evaluation = torch.inference_mode if inference_mode else torch.no_grad
         self._switches = switches or Switches()
         self._detects = detect_anomaly
@@ -74,13 +93,24 @@ class TorchBackend:
         self._optimizers: Sequence[Any] = ()
         self._scaler = self._new_scaler()
 
+    @property
+    def collective_forward(self) -> bool:
+        """Whether every forward is one of all ranks, so that all must have as many batches."""
+        return self.sharding.collective_forward
+
+    @property
+    def device_mesh(self) -> Any:
+        """The mesh of devices, once the ranks are there; None where there is none."""
+        return self.sharding.device_mesh()
+
     def _new_scaler(self) -> LossScaler | None:
         return LossScaler(self.device.type) if self.precision.scaled else None
 
     def setup(self, program: Any, optimizers: Sequence[Any]) -> Sequence[Any]:
-        """Move and convert the program in place; return the same optimizers.
+        """Move, convert and spread the program in place; return the same optimizers.
 
-        A program that is no ``nn.Module`` is left alone: what it holds is its own to move. One
+        With several ranks, all of them start from the weights of rank 0. A program that is no
+        ``nn.Module`` is left alone: what it holds is its own to move; it can't be spread. One
         without ``parameters()`` may have any optimizers. State that an optimizer already has
         follows its parameters. The settings of :class:`Switches` hold for the process from here.
 
@@ -99,10 +129,15 @@ class TorchBackend:
                 "torch.inference_mode, as around validation. Fit in another hook, such as "
                 "on_train_epoch_end."
             )
+        if optimizers and self.collective_forward and program is not self._program:
+            raise ValueError(
+                f"{self.sharding.reason} gives a program other parameters, so optimizers are made "
+                f"after that. Received {len(optimizers)} made before. Call setup(program, []), "
+                "make them, then call setup(program, optimizers)."
+            )
         self._switches.apply()
-        if self.device.type == "cuda":
-            torch.cuda.set_device(self.device)  # so that "cuda" alone means this one in user code
-        changed = self._convert(program)
+        self._settle()
+        changed = self.sharding.spread(program, self.device, self._convert)
         for index, optimizer in enumerate(optimizers):
             self._check_optimizer(program, optimizer, f"optimizer {index} of {len(optimizers)}")
             if changed:
@@ -110,7 +145,19 @@ class TorchBackend:
         if optimizers or program is not self._program:
             self._program, self._optimizers = program, list(optimizers)
             self._scaler = self._new_scaler()
+        if optimizers:
+            self.sharding.begin_training(program, optimizers)
+            self._compilation.begin(program, optimizers)
         return optimizers
+
+    def _settle(self) -> None:
+        """Take the device of this rank, which is known once the ranks are there."""
+        device = self.sharding.device(self.device)
+        if device != self.device:
+            self.device = device
+            self.place = placer(device, self.precision.parameters)
+        if device.type == "cuda":
+            torch.cuda.set_device(device)  # so that "cuda" alone means this one in user code
 
     def _convert(self, program: Any) -> bool:
         """Move and convert; return whether any parameter changed its device or dtype."""
@@ -159,35 +206,54 @@ class TorchBackend:
             return torch.no_grad()(fn)
         if phase == "sanity_check":
             return isolate_rng(self.device)(fn)
-        step = self.precision.wrap(fn, self.device.type)
-        return _detecting_anomalies(step) if self._detects and phase == "train" else step
+        trains = phase in ("train", "accumulate")
+        step = self._compilation.wrap(fn, phase) if trains else fn
+        step = self.precision.wrap(step, self.device.type)
+        step = self.sharding.wrap(step, phase)
+        return _detecting_anomalies(step) if self._detects and trains else step
+
+    def prefetch(self, batches: Iterable[Any]) -> Iterator[Any]:
+        """Place batches one ahead of the program, on a GPU while it computes.
+
+        On other devices, and where there is nothing to move, batches are placed as they come.
+        """
+        return prefetched(batches, self.place, self.device)
 
     def zero_grad(self, optimizer: Any) -> None:
         """Set the gradients of the optimizer's parameters to None."""
-        drop(optimizer)
+        if not self._compilation.replaying:  # a replay writes gradients where they were
+            drop(optimizer)
 
     def backward(self, loss: Tensor, *, sync: bool = True, **options: Any) -> None:
         """Add the gradients of ``loss`` to the parameters, scaled if the precision says so.
 
         Args:
             loss: a scalar, already divided by the size of the accumulation window.
-            sync: without meaning for one process.
+            sync: False inside an accumulation window, where ranks need not agree yet; its steps are
+                those of the phase ``"accumulate"``. Without meaning for one process.
             **options: those of ``Tensor.backward``.
 
         Raises:
             TypeError: the loss is no tensor.
             ValueError: the loss is no scalar, or depends on nothing that requires a gradient.
         """
+        if self._compilation.replaying:
+            return
         try:
-            if self._scaler is None:
-                loss.backward(**options)
-            else:
-                self._scaler.backward(loss, **options)
+            self.sharding.differentiate(
+                loss, functools.partial(self._differentiate, loss, **options), sync=sync
+            )
         except (RuntimeError, AttributeError, ValueError) as error:
             reason = reason_for(loss, error)
             if reason is error:
                 raise
             raise reason from error
+
+    def _differentiate(self, loss: Tensor, **options: Any) -> None:
+        if self._scaler is None:
+            loss.backward(**options)
+        else:
+            self._scaler.backward(loss, **options)
 
     def clip(
         self, optimizer: Any, value: float | None, algorithm: Literal["norm", "value"] = "norm"
@@ -202,9 +268,24 @@ class TorchBackend:
         Returns:
             The total norm before, not waited for; None for ``"value"`` and without a value.
         """
+        if self._compilation.replaying:
+            return None if value is None else self._compilation.norm
         if self._scaler is not None:
             self._scaler.unscale(optimizer)
-        return None if value is None else clip(optimizer, value, algorithm)
+        norm = None if value is None else clip(optimizer, value, algorithm)
+        if self._compilation.records:
+            self._compilation.norm = norm
+        return norm
+
+    def bring_home(self, program: Any, weights: Mapping[str, Any]) -> None:
+        """Give a program that was trained in other processes its weights, in their precision.
+
+        It stays where it is: this process may never have seen the device.
+        """
+        if isinstance(program, nn.Module):
+            self.precision.convert(program)
+        if hasattr(program, "load_state_dict"):
+            program.load_state_dict(weights)
 
     def first_non_finite(self, optimizer: Any) -> str | None:
         """Return the name of a parameter whose gradient is not finite, None where none is.
@@ -230,10 +311,24 @@ class TorchBackend:
                     f"follow. Received one for {type(optimizer).__name__}. Step without it."
                 )
             return self._scaler.step(optimizer)
+        if self._compilation.records:
+            return self._step_recorded(optimizer, closure)
         if closure is None:
             optimizer.step()
         else:
             optimizer.step(closure)
+        return True
+
+    def _step_recorded(self, optimizer: Any, closure: Callable[[], Any] | None) -> bool:
+        if closure is not None:
+            raise ValueError(
+                "A CUDA graph holds one evaluation of the loss. Received a closure for "
+                f"{type(optimizer).__name__}. Leave out compile={{'cuda_graph': True}}."
+            )
+        if self._compilation.replaying:
+            return True
+        optimizer.step()
+        self._compilation.stepped()
         return True
 
     def read(self, values: Sequence[Any]) -> list[float]:
@@ -262,7 +357,8 @@ class TorchBackend:
     def restore(self, state: Mapping[str, Any]) -> None:
         """Put back what :meth:`capture` returned; the snapshot stays good for another time.
 
-        Optimizers are put back where some were set up, a scaler's state where both have one.
+        Optimizers are put back where some were set up, a scaler's state where both have one. What
+        the snapshot lacks stays as it is.
 
         Raises:
             ValueError: the snapshot is of another number of optimizers.
@@ -274,12 +370,24 @@ class TorchBackend:
                 f"of {len(saved)} for {len(self._optimizers)}. Make the same ones."
             )
         if state["program"] is not None:
-            self._program.load_state_dict(state["program"])
+            load_program(self._program, state["program"])
         for optimizer, one in zip(self._optimizers, saved, strict=False):
             restore_optimizer(optimizer, one)
-        if self._scaler is not None and state["scaler"] is not None:
+        if self._optimizers:
+            self._compilation.begin(self._program, self._optimizers)
+        if self._scaler is not None and state.get("scaler") is not None:
             self._scaler.load_state_dict(state["scaler"])
-        restore_rng(state["rng"], self.device)
+        if "rng" in state:
+            restore_rng(state["rng"], self.device)
+
+    def adopt(self, program: Any, weights: Mapping[str, Any]) -> None:
+        """Give a program the weights that it was trained to in another process.
+
+        It is converted as :meth:`setup` would, so that no digit is lost, and stays where it is.
+        """
+        if isinstance(program, nn.Module):
+            self.precision.convert(program)
+        program.load_state_dict(weights)
 
 
 def _shared(state: Any) -> Any:

@@ -20,10 +20,10 @@ GPUS = ("cuda", "mps", "xpu")
 WORDS = ("auto", "gpu", "cpu", "cuda", "mps", "xpu")
 
 
-class Device(NamedTuple):
-    """A device, and why it was chosen."""
+class Chosen(NamedTuple):
+    """Devices, and why they were chosen."""
 
-    device: torch.device
+    devices: list[torch.device]
     reason: str
 
 
@@ -45,8 +45,8 @@ def _count(kind: str) -> int:
     return int(count()) if callable(count) else 0
 
 
-def choose_device(accelerator: Any, devices: Any, here: Here) -> Device:
-    """Return the one device these two words ask for.
+def choose_devices(accelerator: Any, devices: Any, here: Here, *, several: bool) -> Chosen:
+    """Return the devices these two words ask for, one for each process of this machine.
 
     Args:
         accelerator: ``"auto"``, ``"gpu"``, or a device type of torch.
@@ -54,25 +54,36 @@ def choose_device(accelerator: Any, devices: Any, here: Here) -> Device:
             string of them, ``"0"`` or ``"0,1"``. A string with one number other than 0 is a count,
             as in Lightning.
         here: the devices there are.
+        several: whether ``"auto"`` means all of them, or the first.
 
     Raises:
         TypeError: a word is of a type that can't be one.
-        ValueError: it means nothing, a device that is not there, or more than one.
+        ValueError: it means nothing, or a device that is not there.
     """
-    wanted = _parse(devices)
+    wanted = _parse(-1 if devices == "auto" and several else devices)
     kind = _kind(accelerator, here)
     indices = _indices(wanted, devices, kind, here)
-    if len(indices) > 1:
-        raise ValueError(
-            "This version computes in one process on one device. Received "
-            f"devices={devices!r}, which are {len(indices)}. Use devices=1, or name one device: "
-            f"devices=[{indices[0]}]."
-        )
-    device = torch.device(kind) if kind in ("cpu", "mps") else torch.device(kind, indices[0])
-    return Device(device, f"{device}: {_reason(accelerator, devices, kind, here[kind])}")
+    chosen = [
+        torch.device(kind) if kind in ("cpu", "mps") else torch.device(kind, index)
+        for index in indices
+    ]
+    reason = _reason(accelerator, devices, kind, here[kind], several=several)
+    return Chosen(chosen, f"{_summary(chosen)}: {reason}")
 
 
-def _reason(accelerator: Any, devices: Any, kind: str, count: int) -> str:
+def _summary(devices: Sequence[torch.device]) -> str:
+    """Name devices shortly.
+
+    >>> _summary([torch.device("cpu")] * 2), _summary([torch.device("cuda", 0)])
+    ('cpu for each of 2 processes', 'cuda:0')
+    """
+    names = list(dict.fromkeys(map(str, devices)))
+    if len(devices) > 1 and len(names) == 1:
+        return f"{names[0]} for each of {len(devices)} processes"
+    return ", ".join(names)
+
+
+def _reason(accelerator: Any, devices: Any, kind: str, count: int, *, several: bool) -> str:
     if accelerator != "auto":
         why = f"accelerator={accelerator!r}"
     elif kind == "cpu":
@@ -81,7 +92,9 @@ def _reason(accelerator: Any, devices: Any, kind: str, count: int) -> str:
         why = "one GPU visible" if count == 1 else f"{count} GPUs visible"
     if devices != "auto":
         return f"{why}, devices={devices!r}"
-    return f"{why}, this is the first" if count > 1 else why
+    if count > 1:
+        return f"{why}, {'all of them' if several else 'this is the first'}"
+    return why
 
 
 def _kind(accelerator: Any, here: Here) -> str:

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor
 
@@ -25,17 +25,89 @@ def restore_optimizer(optimizer: Any, state: Mapping[str, Any]) -> None:
 
     ``load_state_dict`` casts a state to the dtype of its parameter. For state that is kept in
     higher precision than a bfloat16 or float16 parameter (NAdam's ``mu_product``, say), that would
-    lose bits, so such tensors are put back as they were.
+    lose bits, so such tensors are put back as they were. Those of a parameter's shape are spread as
+    it is.
+
+    Raises:
+        ValueError: the state is of another number of parameters.
     """
     saved = copied(dict(state))
-    optimizer.load_state_dict(saved)
     indices = [index for group in saved["param_groups"] for index in group["params"]]
-    for index, parameter in zip(indices, parameters_of(optimizer), strict=True):
+    parameters = list(parameters_of(optimizer))
+    if len(indices) != len(parameters):
+        raise ValueError(
+            "An optimizer's state is put back into one of as many parameters. Received that of "
+            f"{len(indices)} for {len(parameters)} of {type(optimizer).__name__}. Make the same."
+        )
+    pairs = list(zip(indices, parameters, strict=True))
+    for index, parameter in pairs:
+        if one := saved["state"].get(index):
+            saved["state"][index] = {key: spread_like(v, parameter) for key, v in one.items()}
+    optimizer.load_state_dict(saved)
+    for index, parameter in pairs:
         loaded = optimizer.state.get(parameter, {})
         for name, value in saved["state"].get(index, {}).items():
             now = loaded.get(name)
             if isinstance(value, Tensor) and isinstance(now, Tensor) and now.dtype != value.dtype:
                 loaded[name] = value.to(now.device)
+
+
+def load_program(program: Any, state: Mapping[str, Any]) -> None:
+    """Put a program's weights back, spread as its parameters are now.
+
+    A snapshot may be of whole tensors or of spread ones, from any number of ranks: each rank takes
+    its part.
+    """
+    now = dict(program.state_dict()) if hasattr(program, "state_dict") else {}
+    program.load_state_dict({key: spread_like(value, now.get(key)) for key, value in state.items()})
+
+
+def spread_like(value: Any, like: Any) -> Any:
+    """Return a tensor spread as another one is; anything else as it is.
+
+    A spread tensor that must become whole, or be spread in another way, is gathered first, which
+    all ranks do together.
+    """
+    if not isinstance(value, Tensor) or value is like:
+        return value
+    if is_spread(value):
+        if is_spread(like) and _placed_alike(value, like):
+            return value
+        value = cast(Any, value).full_tensor()
+    if not is_spread(like) or value.shape != like.shape:
+        return value
+    return _part_of(value, like)
+
+
+def is_spread(value: Any) -> bool:
+    """Return whether a tensor is one of torch's DTensors."""
+    return hasattr(value, "placements") and hasattr(value, "device_mesh")
+
+
+def _placed_alike(one: Any, other: Any) -> bool:
+    return bool(one.device_mesh == other.device_mesh and one.placements == other.placements)
+
+
+def _part_of(whole: Tensor, like: Any) -> Tensor:
+    """Return this rank's part of a tensor that every rank has, without talking to the others."""
+    local = whole.to(like.device_mesh.device_type).detach()
+    mesh, coordinate = like.device_mesh, like.device_mesh.get_coordinate()
+    for dimension, placement in enumerate(like.placements):
+        if placement.is_shard():
+            parts = local.chunk(mesh.size(dimension), dim=placement.dim)
+            place = coordinate[dimension]
+            local = parts[place] if place < len(parts) else local.narrow(placement.dim, 0, 0)
+    return cast(
+        Tensor,
+        type(like).from_local(
+            local.contiguous(),
+            mesh,
+            like.placements,
+            run_check=False,
+            shape=like.shape,
+            stride=like.stride(),
+        ),
+    )
 
 
 def move_optimizer(optimizer: Any) -> None:

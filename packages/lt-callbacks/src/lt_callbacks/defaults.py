@@ -1,12 +1,13 @@
-"""The defaults of ``Trainer(logger=..., enable_progress_bar=...)``, by what is installed.
+"""The defaults of ``logger``, ``enable_progress_bar`` and the like, by what is installed.
 
-``Trainer`` finds these two functions as entry points of the group ``lt.callbacks``.
+``Trainer`` finds these functions as entry points of the group ``lt.callbacks``.
 """
 
 from pathlib import Path
 
 from lt_callbacks.csv_logger import CSVLogger
 from lt_callbacks.extras import missing
+from lt_callbacks.model_summary import ModelSummary
 from lt_callbacks.tensorboard_logger import TensorBoardLogger
 from lt_callbacks.tqdm_progress_bar import TQDMProgressBar
 from lt_loop import Callback
@@ -26,3 +27,8 @@ def logger(save_dir: str | Path) -> Callback:
         save_dir: where ``lightning_logs/version_0`` and so on are made.
     """
     return CSVLogger(save_dir) if missing("tensorboard") else TensorBoardLogger(save_dir)
+
+
+def model_summary() -> Callback | None:
+    """Return a :class:`ModelSummary`, or None where torch is not installed."""
+    return None if missing("summary") else ModelSummary()

@@ -5,10 +5,20 @@ from importlib.util import find_spec
 from typing import Any
 
 LIBRARIES: dict[str, tuple[str, ...]] = {
+    "averaging": ("torch",),
+    "finetuning": ("torch",),
     "gradients": ("torch",),
+    "mlflow": ("mlflow",),
+    "mlflow-sqlite": ("mlflow", "sqlalchemy", "alembic"),
+    "notebook": ("tqdm", "ipywidgets"),
+    "plot": ("matplotlib",),
     "profiler": ("torch",),
+    "psutil": ("psutil",),
+    "rich": ("rich",),
+    "summary": ("torch",),
     "tensorboard": ("tensorboard", "torch"),
     "tqdm": ("tqdm",),
+    "wandb": ("wandb",),
 }
 """The libraries that each extra of this package brings."""
 

@@ -1,7 +1,6 @@
 """GradientCheck: gradient norms by layer, and what to do when they are not as they should be."""
 
 import logging
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, final
 
 from lt_callbacks import extras
@@ -10,7 +9,8 @@ from lt_callbacks.spelling import suggestion
 from lt_loop import Callback, Trainer
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from lt_callbacks.gradient_sample import GradientSample
+    from lt_callbacks.relu_watch import ReluWatch
 
 log = logging.getLogger("lt_callbacks")
 
@@ -21,16 +21,6 @@ LOGGED = ("layers", "total", "nothing")
 SKIPS_AT_MOST = 16
 """Steps that a loss scaler may skip in a row. Torch's starts at 2**16 and halves at each of
 them: what still overflows then is not the scale's fault."""
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """The gradients that one optimizer is about to step with, measured and not yet read."""
-
-    step: int
-    names: list[str]
-    norms: "Tensor"
 
 
 @final
@@ -52,6 +42,13 @@ class GradientCheck(Callback):
     loss scaler (``16-mixed``) skipped it. Gradients that overflow are the scaler's business:
     neither are their norms logged, nor are they judged, unless it skips 16 steps in a row.
 
+    On request, at the same steps: ``update_ratio/<layer>``, the 2-norm of a step's change of a
+    parameter as a share of the parameter's (about 1e-3 is a healthy learning rate; the check keeps
+    a copy of the parameters for the time of the step), and ``dead_relu/<module>``, the share of
+    units of each ``nn.ReLU`` that put out zero for every sample of the step. Histograms of the
+    gradients go to loggers whose ``experiment`` has ``add_histogram``, as TensorBoard's; a step
+    that is drawn is looked at, too.
+
     Each rank looks at its own gradients, which are the same on all of them where they are averaged
     (DDP).
 
@@ -65,6 +62,11 @@ class GradientCheck(Callback):
         vanishing_below: a norm; None not to look.
         exploding_above: a norm; None not to look.
         log_norms: of all ``"layers"`` and in total, in ``"total"`` alone, or ``"nothing"``.
+        if_dead: the same as ``if_vanishing``, for ReLUs with a share of dead units above
+            ``dead_above``.
+        dead_above: a share; None not to listen to ReLUs.
+        log_update_ratios: whether to look at how much each step changes the parameters.
+        histograms_every_n_steps: how often to draw histograms, in optimizer steps; None for never.
 
     Raises:
         ModuleNotFoundError: torch is not installed.
@@ -81,33 +83,43 @@ class GradientCheck(Callback):
         vanishing_below: float | None = 1e-7,
         exploding_above: float | None = 1e3,
         log_norms: Literal["layers", "total", "nothing"] = "layers",
+        if_dead: Action = "warn",
+        dead_above: float | None = None,
+        log_update_ratios: bool = False,
+        histograms_every_n_steps: int | None = None,
     ) -> None:
         extras.check("gradients", wanted_by="GradientCheck")
-        if every_n_steps < 1:
-            raise ValueError(
-                "every_n_steps is a number of optimizer steps of at least 1. "
-                f"Received every_n_steps={every_n_steps}."
-            )
-        self.rule = GradientRule(vanishing_below=vanishing_below, exploding_above=exploding_above)
+        self.every_n_steps = _steps("every_n_steps", every_n_steps)
+        self.histograms_every_n_steps = (
+            None
+            if histograms_every_n_steps is None
+            else _steps("histograms_every_n_steps", histograms_every_n_steps)
+        )
+        self.rule = GradientRule(
+            vanishing_below=vanishing_below, exploding_above=exploding_above, dead_above=dead_above
+        )
         self.actions: dict[Kind, Action] = {
             "non_finite": _one_of("if_non_finite", if_non_finite, ACTIONS),
             "vanishing": _one_of("if_vanishing", if_vanishing, ACTIONS),
             "exploding": _one_of("if_exploding", if_exploding, ACTIONS),
+            "dead": _one_of("if_dead", if_dead, ACTIONS),
         }
-        self.every_n_steps = every_n_steps
         self.log_norms = _one_of("log_norms", log_norms, LOGGED)
+        self.log_update_ratios = log_update_ratios
         self._forget()
 
     def _forget(self) -> None:
-        self._samples: dict[int, Sample] = {}
+        self._samples: dict[int, GradientSample] = {}
         self._watched: dict[int, Any] = {}
         self._stepped: set[int] = set()
         self._stuck_at, self._skipped_before = -1, 0
         self._warned: dict[Kind, frozenset[str]] = {}
+        self._relus: ReluWatch | None = None
+        self._has_drawn = False
 
     def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
         """Begin anew."""
-        _measure()  # import it now, not an hour in
+        _torch_side("gradient_sample")  # import it now, not an hour in
         self._forget()
 
     def on_fit_start(self, trainer: Trainer, pl_module: Any) -> None:
@@ -117,26 +129,42 @@ class GradientCheck(Callback):
                 self._watched[id(optimizer)] = listen(self._note_step)
 
     def teardown(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
-        """Let go of the optimizers."""
+        """Let go of the optimizers and the ReLUs."""
         for handle in self._watched.values():
             handle.remove()
+        if self._relus:
+            self._relus.close()
         self._forget()
 
     def _note_step(self, optimizer: Any, *_: Any) -> None:
         self._stepped.add(id(optimizer))
 
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Listen to the ReLUs, if a check is due and somebody asks about them."""
+        if self.rule.dead_above is None or self._relus or _next(trainer) % self.every_n_steps:
+            return
+        if callable(getattr(pl_module, "named_modules", None)):
+            self._relus = _torch_side("relu_watch").ReluWatch(pl_module)
+
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: Any, optimizer: Any) -> None:
         """Measure the gradients, if a check is due."""
-        progress = trainer.progress
-        if (progress.steps + progress.skipped_steps + 1) % self.every_n_steps:
+        step, draw_every = _next(trainer), self.histograms_every_n_steps
+        draws = draw_every is not None and step % draw_every == 0
+        if step % self.every_n_steps and not draws:
             return
-        measure = _measure()
         named = getattr(pl_module, "named_parameters", None)
-        gradients = measure.held_gradients(list(named()) if named else [], optimizer)
-        if gradients:
-            norms = measure.norms(list(gradients.values()))
+        held = _torch_side("gradient_norms").held_parameters
+        if parameters := held(list(named()) if named else [], optimizer):
             # One that evaluates the loss several times, or steps several times, is here each time.
-            self._samples[id(optimizer)] = Sample(progress.steps, list(gradients), norms)
+            self._samples[id(optimizer)] = _torch_side("gradient_sample").GradientSample.of(
+                parameters,
+                step=trainer.progress.steps,
+                before=self._samples.get(id(optimizer)),
+                keep_weights=self.log_update_ratios,
+                keep_gradients=draws and trainer.is_global_zero,  # all ranks measure, one draws
+            )
             self._stepped.discard(id(optimizer))
 
     def on_train_batch_end(
@@ -145,9 +173,14 @@ class GradientCheck(Callback):
         """Read what was measured, if anything was, and act upon it."""
         if self._samples:
             samples, self._samples = self._samples, {}
-            self._read(trainer, samples)
+            relus, self._relus = self._relus, None
+            if relus:
+                relus.close()
+            self._read(trainer, samples, relus)
 
-    def _read(self, trainer: Trainer, samples: dict[int, Sample]) -> None:
+    def _read(
+        self, trainer: Trainer, samples: "dict[int, GradientSample]", relus: "ReluWatch | None"
+    ) -> None:
         step, note = next(iter(samples.values())).step, ""
         advanced = trainer.progress.steps > step
         taken = [
@@ -162,13 +195,34 @@ class GradientCheck(Callback):
             note = f" (a loss scaler has skipped {in_a_row} steps in a row)"
             taken = list(samples.values())
         norms: dict[str, float] = {}
+        ratios: dict[str, float] = {}
         for sample in taken:
-            norms.update(zip(sample.names, sample.norms.tolist(), strict=True))
+            of_gradients, of_updates = sample.read()
+            norms.update(of_gradients)
+            ratios.update(of_updates)
+            self._draw(trainer, sample, of_gradients)
+        silence = _silence(relus)
         if advanced:
-            self._log(trainer, norms)
-        findings = self.rule.judge(norms)
+            self._log(trainer, norms, ratios, silence)
+        findings = self.rule.judge(norms) + self.rule.judge_silence(silence)
         self._act(trainer, findings, f", at step {step}{note}")
         self._warned = {finding.kind: frozenset(finding.layers) for finding in findings}
+
+    def _draw(self, trainer: Trainer, sample: "GradientSample", norms: dict[str, float]) -> None:
+        """Hand histograms to the loggers that draw."""
+        if sample.gradients is None:
+            return
+        boards = [getattr(logger, "experiment", None) for logger in trainer.loggers]
+        drawing = [add for board in boards if (add := getattr(board, "add_histogram", None))]
+        if not drawing and not self._has_drawn:
+            log.warning(
+                "GradientCheck: histograms_every_n_steps is for loggers that draw, such as "
+                "TensorBoardLogger. There is none in this run."
+            )
+        self._has_drawn = True
+        for name, gradient in sample.histograms(norms).items():
+            for add in drawing:
+                add(f"gradients/{name}", gradient, sample.step)
 
     def _skips_in_a_row(self, step: int, skipped_steps: int) -> int:
         """Return how many times a step has been skipped, as far as samples show."""
@@ -176,12 +230,21 @@ class GradientCheck(Callback):
             self._stuck_at, self._skipped_before = step, skipped_steps - 1
         return skipped_steps - self._skipped_before
 
-    def _log(self, trainer: Trainer, norms: dict[str, float]) -> None:
+    def _log(
+        self,
+        trainer: Trainer,
+        norms: dict[str, float],
+        ratios: dict[str, float],
+        silence: dict[str, float],
+    ) -> None:
+        found = {f"update_ratio/{name}": ratio for name, ratio in ratios.items()}
+        found |= {f"dead_relu/{name}": share for name, share in silence.items()}
         if self.log_norms == "layers":
-            for name, norm in norms.items():
-                trainer.log(f"grad_norm/{name}", norm, on_step=True, on_epoch=False)
+            found |= {f"grad_norm/{name}": norm for name, norm in norms.items()}
         if self.log_norms != "nothing":
-            trainer.log("grad_norm_total", total_norm(norms), on_step=True, on_epoch=False)
+            found["grad_norm_total"] = total_norm(norms)
+        for name, value in found.items():
+            trainer.log(name, value, on_step=True, on_epoch=False)
 
     def _act(self, trainer: Trainer, findings: list[Finding], where: str) -> None:
         reasons = []
@@ -198,8 +261,27 @@ class GradientCheck(Callback):
             trainer.stop(reasons[0])
 
 
-def _measure() -> Any:
-    return extras.load("lt_callbacks.gradient_norms", extra="gradients", wanted_by="GradientCheck")
+def _next(trainer: Trainer) -> int:
+    """Return the number of the step that comes next, skipped ones included."""
+    progress = trainer.progress
+    return progress.steps + progress.skipped_steps + 1
+
+
+def _silence(relus: "ReluWatch | None") -> dict[str, float]:
+    names, shares = relus.shares() if relus else ([], None)
+    return {} if shares is None else dict(zip(names, shares.tolist(), strict=True))
+
+
+def _torch_side(module: str) -> Any:
+    return extras.load(f"lt_callbacks.{module}", extra="gradients", wanted_by="GradientCheck")
+
+
+def _steps(name: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(
+            f"{name} is a number of optimizer steps of at least 1. Received {name}={value!r}."
+        )
+    return value
 
 
 def _one_of(name: str, value: Any, allowed: tuple[str, ...]) -> Any:

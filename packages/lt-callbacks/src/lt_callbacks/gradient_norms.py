@@ -1,4 +1,4 @@
-"""Norms of gradients, computed where the gradients are. Needs torch."""
+"""Norms of gradients and updates, computed where the parameters are. Needs torch."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 
-def held_gradients(named: Sequence[tuple[str, Any]], optimizer: Any) -> dict[str, Tensor]:
-    """Return the gradients that an optimizer is about to use, by the name of their parameter.
+def held_parameters(named: Sequence[tuple[str, Any]], optimizer: Any) -> dict[str, Tensor]:
+    """Return the parameters with a gradient that an optimizer is about to use, by their name.
 
     Args:
         named: all parameters by name, in the program's order; where it is empty, a parameter goes
@@ -19,7 +19,12 @@ def held_gradients(named: Sequence[tuple[str, Any]], optimizer: Any) -> dict[str
     if not named:
         named = [(f"{g}.{i}", p) for g, group in enumerate(groups) for i, p in enumerate(group)]
     held = {id(parameter) for group in groups for parameter in group}
-    return {name: p.grad for name, p in named if p.grad is not None and id(p) in held}
+    return {name: p for name, p in named if p.grad is not None and id(p) in held}
+
+
+def copies(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Return a copy of each tensor, which later steps don't change."""
+    return [tensor.detach().clone() for tensor in tensors]
 
 
 @torch.no_grad()
@@ -27,13 +32,31 @@ def norms(gradients: Sequence[Tensor]) -> Tensor:
     """Return the 2-norm of each gradient: a vector on the first one's device, not waited for.
 
     It is of dtype float32, or float64 if a gradient is, so that the norm of a half-precision
-    gradient doesn't overflow where none of its elements does.
+    gradient doesn't overflow where none of its elements does. The norm of one that is spread over
+    ranks (a DTensor) is that of the whole: all of them must ask.
     """
     dense = [_dense(gradient) for gradient in gradients]
     widest = torch.float64 if any(g.dtype == torch.float64 for g in dense) else torch.float32
     # clip_grad_norm_ is made of it too; torch has no public name for it.
     each = torch._foreach_norm(dense, 2, dtype=widest)  # noqa: SLF001
-    return torch.stack([norm.to(each[0].device) for norm in each])
+    whole = [getattr(norm, "full_tensor", lambda norm=norm: norm)() for norm in each]
+    return torch.stack([norm.to(whole[0].device) for norm in whole])
+
+
+@torch.no_grad()
+def changes(before: Sequence[Tensor], after: Sequence[Tensor]) -> Tensor:
+    """Return the 2-norm of what changed in each tensor: a vector, not waited for."""
+    return norms(torch._foreach_sub(list(after), list(before)))  # noqa: SLF001 - see above
+
+
+def numbers(*vectors: Tensor) -> list[list[float]]:
+    """Return vectors of one device as lists of numbers, in one transfer."""
+    flat = torch.cat([vector.double() for vector in vectors]).tolist() if vectors else []
+    found, start = [], 0
+    for vector in vectors:
+        found.append(flat[start : start + len(vector)])
+        start += len(vector)
+    return found
 
 
 def _dense(gradient: Tensor) -> Tensor:

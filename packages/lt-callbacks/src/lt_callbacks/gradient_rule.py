@@ -1,11 +1,11 @@
-"""The rule of the gradient check: norms of layers in, findings out. It knows no trainer."""
+"""The rule of the gradient check: numbers of layers in, findings out. It knows no trainer."""
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, final
 
-Kind = Literal["non_finite", "vanishing", "exploding"]
+Kind = Literal["non_finite", "vanishing", "exploding", "dead"]
 
 
 @final
@@ -35,10 +35,12 @@ class GradientRule:
     Attributes:
         vanishing_below: a layer whose norm is below this learns nothing; None not to look.
         exploding_above: a layer whose norm is above this learns nonsense; None not to look.
+        dead_above: a ReLU of whose units more than this share is silent; None not to look.
     """
 
     vanishing_below: float | None = None
     exploding_above: float | None = None
+    dead_above: float | None = None
 
     def __post_init__(self) -> None:
         """Check the thresholds."""
@@ -53,6 +55,11 @@ class GradientRule:
                 "vanishing_below must be less than exploding_above. Received "
                 f"vanishing_below={low:g} and exploding_above={high:g}."
             )
+        if self.dead_above is not None and not 0 <= self.dead_above < 1:
+            raise ValueError(
+                "dead_above is a share of units, at least 0 and less than 1, or None. Received "
+                f"dead_above={self.dead_above!r}."
+            )
 
     def judge(self, norms: Mapping[str, float]) -> list[Finding]:
         """Return the findings of one step, the gravest first.
@@ -63,6 +70,24 @@ class GradientRule:
         """
         found = [self._non_finite(norms), self._vanishing(norms), self._exploding(norms)]
         return [finding for finding in found if finding is not None]
+
+    def judge_silence(self, shares: Mapping[str, float]) -> list[Finding]:
+        """Return the finding about ReLUs, if there is one.
+
+        Args:
+            shares: the share of silent units of each ReLU, in the order of the forward pass.
+        """
+        limit = self.dead_above
+        layers = () if limit is None else tuple(n for n, share in shares.items() if share > limit)
+        if not layers:
+            return []
+        layer = max(layers, key=shares.__getitem__)
+        relus = f"{len(layers)} of {len(shares)} ReLU{'s' if len(shares) != 1 else ''}"
+        sentence = (
+            f"{shares[layer]:.0%} of the units of {layer or 'the module'} are dead: they put out "
+            f"zero for every sample, and dead_above={limit:g}, in {relus}"
+        )
+        return [Finding("dead", layer, layers, sentence)]
 
     def _non_finite(self, norms: Mapping[str, float]) -> Finding | None:
         layers = tuple(name for name, norm in norms.items() if not math.isfinite(norm))

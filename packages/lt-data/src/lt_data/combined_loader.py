@@ -6,7 +6,7 @@ from typing import Any, final
 
 from lt_data.admission import check_loader
 from lt_data.modes import Mode, check_mode, length, together
-from lt_data.stream import length_of
+from lt_data.passing import length_of
 from lt_data.structure import structure_of
 
 

@@ -1,11 +1,15 @@
 """The combined stream: several loaders read as one, with the position of each counted."""
 
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any, final
 
+from lt_data.ahead import Ahead
 from lt_data.combined_loader import CombinedLoader
 from lt_data.modes import length, together, used_up
+from lt_data.opening import World
+from lt_data.orders import generators_of
+from lt_data.settings import Settings
 from lt_data.stream import LoaderStream
 
 
@@ -20,12 +24,21 @@ class CombinedStream:
         once: True where one of the loaders can be read a single time.
     """
 
-    def __init__(self, loader: CombinedLoader, *, phase: str) -> None:
+    def __init__(
+        self,
+        loader: CombinedLoader,
+        *,
+        phase: str,
+        world: World | None = None,
+        settings: Settings | None = None,
+    ) -> None:
         """Open the loaders.
 
         Args:
             loader: combines them, side by side.
-            phase: what the batches are for, to name the loaders in messages.
+            phase: what the batches are for, as for a :class:`LoaderStream`.
+            world: the processes that share the data of each loader; one alone by default.
+            settings: how the loaders are read.
 
         Raises:
             ValueError: it reads one loader after another, has limits of its own, or a loader
@@ -34,15 +47,18 @@ class CombinedStream:
         _check(loader, phase)
         self._mode, self._build, self._places = loader.mode, loader.build, loader.places
         self._parts = [
-            LoaderStream(part, phase=f"{phase}{place}")
+            LoaderStream(part, phase=phase, place=place, world=world, settings=settings)
             for part, place in zip(loader.flattened, loader.places, strict=True)
         ]
+        _tell_apart(self._parts, loader.flattened)
         self._check_lengths(phase)
         self.once = any(part.once for part in self._parts)
         self._epoch = 0
         self._batch = 0
         self._cycling: set[int] = set()  # the parts that were read to their end in this epoch
         self._restored: Mapping[str, Any] | None = None
+        self._ahead: Ahead | None = None  # of loaders without a length
+        self._kept: dict[str, Any] | None = None  # the position, where one batch is read ahead
         self._reading: Generator[Any, None, None] | None = None
 
     def _check_lengths(self, phase: str) -> None:
@@ -70,16 +86,20 @@ class CombinedStream:
         """
         self._end_epoch()
         self._epoch, self._batch, self._cycling = index, 0, set()
+        self._ahead = self._kept = None
         restored, self._restored = self._restored, None
-        if restored is not None and restored["epoch"] == index and restored["batch"]:
-            self._go_on_from(restored)
+        if restored is not None:
+            within = restored["epoch"] == index and restored["batch"] > 0
+            self._go_on_from(restored, within=within)
         iterators = [part.epoch(index) for part in self._parts]
         self._reading = self._batches(iterators)
         return self._reading
 
-    def _go_on_from(self, state: Mapping[str, Any]) -> None:
+    def _go_on_from(self, state: Mapping[str, Any], *, within: bool) -> None:
         parts = state.get("parts", ())
         if len(parts) != len(self._parts):
+            if not within:
+                return
             raise ValueError(
                 "A position within an epoch is gone on from with the loaders it was taken of. "
                 f"Received the position of {len(parts) or 'a single one'} for the "
@@ -88,7 +108,19 @@ class CombinedStream:
             )
         for part, saved in zip(self._parts, parts, strict=True):
             part.load_state_dict(saved)
-        self._batch, self._cycling = int(state["batch"]), set(state["cycling"])
+        if within:
+            self._cycling = set(state["cycling"])
+            left = self._remaining()
+            whole = self.length
+            self._batch = int(state["batch"]) if left is None or whole is None else whole - left
+
+    def _remaining(self) -> int | None:
+        """Return how many batches are left; None where that is not known."""
+        left = [
+            0 if number in self._cycling else part.remaining
+            for number, part in enumerate(self._parts)
+        ]
+        return length(self._mode, left)
 
     def _batches(self, iterators: list[Iterator[Any]]) -> Generator[Any, None, None]:
         for part in self._parts:  # all of them, so that their workers fetch at the same time
@@ -100,21 +132,48 @@ class CombinedStream:
             cycling=self._cycling,
             places=self._places,
         )
+        if self.length is None:
+            items = self._ahead = Ahead(items)
         build = self._build
         for values in items:
             self._batch += 1
+            self._kept = None
             yield build(values)
 
     def _again(self, number: int) -> Iterator[Any]:
         part = self._parts[number]
         if part.once:
             raise used_up(self._places[number])
-        return part.epoch(self._epoch)
+        return part.again()
+
+    @property
+    def is_last(self) -> bool:
+        """Whether the batch handed out last is the last one of its epoch.
+
+        Where the length is not known, one batch is read ahead when this is asked.
+        """
+        if self._ahead is None:
+            return self._batch > 0 and self._batch == self.length
+        if self._kept is None:
+            self._kept = self._position()
+        return self._ahead.ended()
+
+    @property
+    def fingerprint(self) -> dict[str, Any]:
+        """What shapes the order of the data, as plain data: the mode, and that of each loader."""
+        parts = {
+            place or "loader": part.fingerprint
+            for place, part in zip(self._places, self._parts, strict=True)
+        }
+        return {"mode": self._mode, "loaders": parts}
 
     def state_dict(self) -> dict[str, Any]:
         """Return the position: the epoch, the batches handed out of it, and that of each loader."""
         if self._restored is not None:
             return dict(self._restored)
+        return self._position() if self._kept is None else dict(self._kept)
+
+    def _position(self) -> dict[str, Any]:
         return {
             "epoch": self._epoch,
             "batch": self._batch,
@@ -137,6 +196,18 @@ class CombinedStream:
         reading, self._reading = self._reading, None
         if reading is not None:
             reading.close()
+
+
+def _tell_apart(streams: Sequence[LoaderStream], loaders: Sequence[Any]) -> None:
+    """See that loaders which share a seed don't share their order too.
+
+    Two that were given generators of their own, with the same seed, do: somebody wanted that.
+    """
+    seen: list[list[int]] = []
+    for stream, loader in zip(streams, loaders, strict=True):
+        sources = [id(generator) for generator in generators_of(loader)]
+        stream.salt(seen.count(sources))
+        seen.append(sources)
 
 
 def _check(loader: CombinedLoader, phase: str) -> None:

@@ -59,17 +59,7 @@ def _step_with_closure(
     name = type(optimizer).__name__
     stepped = SteppedOptimizer(optimizer, run.ports.backend, (), run.program)
     evaluates_itself = wants_closure(optimizer)
-    if run.trainer.on_nonfinite:
-        raise ValueError(
-            "on_nonfinite stands between the gradients and the step. Received "
-            f"on_nonfinite={run.trainer.on_nonfinite!r} and {name} stepped through a closure. "
-            "Leave out optimizer_step, or look at the gradients in it."
-        )
-    if evaluates_itself and run.limits.accumulates:
-        raise ValueError(
-            f"{name} evaluates the loss of one batch several times. Received "
-            f"accumulate_grad_batches={run.limits.accumulate_grad_batches}. Use larger batches."
-        )
+    _check_closure(run, name, evaluates_itself=evaluates_itself)
 
     def step(batch: Any, batch_idx: int, size: int, closes: bool) -> tuple[Any, bool | None]:
         if not closes:
@@ -102,6 +92,20 @@ def _step_with_closure(
         return outputs[0], stepped.taken()
 
     return step
+
+
+def _check_closure(run: Run, name: str, *, evaluates_itself: bool) -> None:
+    if run.trainer.on_nonfinite:
+        raise ValueError(
+            "on_nonfinite stands between the gradients and the step. Received "
+            f"on_nonfinite={run.trainer.on_nonfinite!r} and {name} stepped through a closure. "
+            "Leave out optimizer_step, or look at the gradients in it."
+        )
+    if evaluates_itself and run.limits.accumulates:
+        raise ValueError(
+            f"{name} evaluates the loss of one batch several times. Received "
+            f"accumulate_grad_batches={run.limits.accumulate_grad_batches}. Use larger batches."
+        )
 
 
 def _differentiate(run: Run, optimizer: Any, window: Window) -> Callable[..., Any]:

@@ -118,17 +118,7 @@ class Run:
         self.callbacks, self.limits = callbacks, limits
         self.profiling = Profiling(trainer.profiler, program=program, datamodule=sources.datamodule)
         self.ports = ports = _profiled(ports, self.profiling)
-        wrap = self.profiling.hook
-        parts: dict[str, Any] = {"trainer": trainer, "program": program, "wrap": wrap}
-        self.hooks: dict[str, Bound] = {
-            name: bind(name, callbacks=callbacks, **parts)
-            for name in HOOKS
-            if name not in STEPS.values()
-        }
-        late = [callback for callback in callbacks if callback.monitors]
-        soon = [callback for callback in callbacks if not callback.monitors]
-        self.hooks["on_train_epoch_end"] = bind("on_train_epoch_end", callbacks=soon, **parts)
-        self.monitors = bind("on_train_epoch_end", callbacks=late, own=False, **parts)
+        self._bind_hooks()
         on_log = self.hooks["on_log"] if ports.world.rank == 0 else ()
         self.logbook = Logbook(ports.backend, ports.world, on_log)
         self.progress = Progress()
@@ -155,6 +145,19 @@ class Run:
         self.kept: Mapping[str, Any] | None = None  # what a state holds, as of an early stop
         self.outputs: list[Any] = []  # of the epoch under way, for training_epoch_end
         self._deadline: float | None = None
+
+    def _bind_hooks(self) -> None:
+        wrap, callbacks = self.profiling.hook, self.callbacks
+        parts: dict[str, Any] = {"trainer": self.trainer, "program": self.program, "wrap": wrap}
+        self.hooks: dict[str, Bound] = {
+            name: bind(name, callbacks=callbacks, **parts)
+            for name in HOOKS
+            if name not in STEPS.values()
+        }
+        late = [callback for callback in callbacks if callback.monitors]
+        soon = [callback for callback in callbacks if not callback.monitors]
+        self.hooks["on_train_epoch_end"] = bind("on_train_epoch_end", callbacks=soon, **parts)
+        self.monitors = bind("on_train_epoch_end", callbacks=late, own=False, **parts)
 
     def call(self, name: str, *arguments: Any) -> None:
         """Call every implementation of a hook."""

@@ -4,7 +4,7 @@
 ``LightningDataModule`` are other names of :class:`LTModule` and :class:`LTDataModule`.
 """
 
-from lt import callbacks, loggers, profilers
+from lt import callbacks, loggers, profilers, strategies, tuner
 from lt_accel import seed_everything
 from lt_data import CombinedLoader
 from lt_loop import Callback, Trainer
@@ -25,4 +25,6 @@ __all__ = [
     "loggers",
     "profilers",
     "seed_everything",
+    "strategies",
+    "tuner",
 ]

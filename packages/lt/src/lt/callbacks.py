@@ -1,18 +1,76 @@
-"""The callbacks of lt-callbacks, under the name that Lightning gives them.
+"""The callbacks of lt-callbacks and lt-checkpoint, under the names that Lightning gives them.
 
 Each is imported when it is first asked for, with the library it needs.
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import lt_callbacks
 from lt_loop import Callback
 
 if TYPE_CHECKING:
-    from lt_callbacks import EarlyStopping, GradientCheck, Preemption, TQDMProgressBar
+    from lt_callbacks import (
+        BackboneFinetuning,
+        BaseFinetuning,
+        BasePredictionWriter,
+        BatchSizeFinder,
+        DeviceStatsMonitor,
+        EarlyStopping,
+        EMAWeightAveraging,
+        GradCheckOnce,
+        GradientAccumulationScheduler,
+        GradientCheck,
+        LambdaCallback,
+        LearningRateFinder,
+        LearningRateMonitor,
+        ModelSummary,
+        OnExceptionCheckpoint,
+        Preemption,
+        ProgressBar,
+        RichModelSummary,
+        RichProgressBar,
+        SpikeDetection,
+        StochasticWeightAveraging,
+        ThroughputMonitor,
+        Timer,
+        TQDMProgressBar,
+        WeightAveraging,
+    )
+    from lt_checkpoint import ModelCheckpoint
 
-__all__ = ["Callback", "EarlyStopping", "GradientCheck", "Preemption", "TQDMProgressBar"]
+__all__ = [
+    "BackboneFinetuning",
+    "BaseFinetuning",
+    "BasePredictionWriter",
+    "BatchSizeFinder",
+    "Callback",
+    "DeviceStatsMonitor",
+    "EMAWeightAveraging",
+    "EarlyStopping",
+    "GradCheckOnce",
+    "GradientAccumulationScheduler",
+    "GradientCheck",
+    "LambdaCallback",
+    "LearningRateFinder",
+    "LearningRateMonitor",
+    "ModelCheckpoint",
+    "ModelSummary",
+    "OnExceptionCheckpoint",
+    "Preemption",
+    "ProgressBar",
+    "RichModelSummary",
+    "RichProgressBar",
+    "SpikeDetection",
+    "StochasticWeightAveraging",
+    "TQDMProgressBar",
+    "ThroughputMonitor",
+    "Timer",
+    "WeightAveraging",
+]
 
 
 def __getattr__(name: str) -> Any:
+    if name == "ModelCheckpoint":
+        return import_module("lt_checkpoint").ModelCheckpoint
     return getattr(lt_callbacks, name)

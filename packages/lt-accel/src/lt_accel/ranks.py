@@ -1,0 +1,130 @@
+"""Ranks: what runs in a process that we started."""
+
+import faulthandler
+import os
+import pickle
+import signal
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, final
+
+import torch
+
+from lt_accel import failures
+from lt_accel.board import Board, Column, Pulse, State
+from lt_accel.environment import Placement, placement
+from lt_accel.watchdog import Watchdog, die_with_parent
+
+PATIENCE = 2.0
+"""Seconds that a rank whose neighbour is gone waits before it ends too, so that the launcher, which
+looks ten times a second, finds the one that began it."""
+
+
+class Enters(Protocol):
+    """What a rank enters: the world, as a rank sees it."""
+
+    def enter(self, place: Placement, pulse: Pulse, *, elastic: bool) -> None:
+        """Join the group."""
+
+    def leave(self) -> None:
+        """Leave it."""
+
+    def barrier(self) -> None:
+        """Wait for the others."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """What a launcher gives to its ranks.
+
+    Attributes:
+        main: what to run.
+        world: whom to tell that this process is a rank.
+        folder: where result and failures go.
+        board: who is alive.
+        launcher: the process that started this one.
+        hang_timeout: seconds without a sign of life that count as hanging; None for any number.
+        threads: how many torch computes with, on a CPU.
+    """
+
+    main: Callable[[], Any]
+    world: Enters
+    folder: Path
+    board: Board
+    launcher: int
+    hang_timeout: float | None
+    threads: int = 1
+
+
+def run_rank(job: Job) -> None:
+    """Run a job as the rank that the environment says this is.
+
+    Ends the process with code 1 where the job fails; the failure is in the folder then.
+    """
+    # The launcher's own answers to signals came along with the fork; these are Python's.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    die_with_parent()
+    if os.getppid() != job.launcher:
+        os._exit(1)  # it died before it could be watched
+    os.setpgid(0, 0)  # Ctrl-C goes to the launcher alone, which hands it on once
+    if (job.folder / STOPPED).exists():
+        sys.exit(1)  # nobody wants this restart any more
+    place = placement(os.environ, alone=True)
+    assert place is not None  # torch's launcher has said so
+    pulse = Pulse(job.board, place.local_rank)
+    job.board.begin(place.local_rank, place.restarts)
+    torch.set_num_threads(job.threads)
+    stack = (job.folder / f"stack-{place.restarts}-{place.local_rank}").open("w")
+    if STACK_SIGNAL is not None:
+        faulthandler.register(STACK_SIGNAL, file=stack)
+    with stack, Watchdog(pulse, limit=job.hang_timeout, parent=job.launcher, stack=stack):
+        try:
+            job.world.enter(place, pulse, elastic=True)
+            result = job.main()
+            job.world.barrier()
+            if place.local_rank == 0:
+                _bring_back(result, job.folder / RESULT)
+            job.world.leave()
+        except BaseException as error:
+            _fail(job, place, pulse, error)
+        job.board.set(place.local_rank, Column.STATE, State.DONE)
+
+
+def _bring_back(result: Any, path: Path) -> None:
+    """Write down what ``main`` returned; a file, because a pipe holds little.
+
+    Raises:
+        TypeError: it can't be pickled.
+    """
+    try:
+        torch.save(result, path)
+    except (AttributeError, TypeError, pickle.PicklingError) as error:
+        raise TypeError(
+            "What a launch returns travels from rank 0 to its caller, and can be pickled. Received "
+            f"{type(result).__name__}: {error}. Return plain data and tensors."
+        ) from error
+
+
+STACK_SIGNAL = signal.SIGRTMAX - 3 if hasattr(signal, "SIGRTMAX") else None
+"""Upon it, a rank writes its stack down. One that nobody else uses, where the system has them."""
+
+RESULT = "result"
+STOPPED = "stopped"
+"""Files in a job's folder: what rank 0 returned; that somebody asked the launcher to stop."""
+
+
+def _fail(job: Job, place: Placement, pulse: Pulse, error: BaseException) -> None:
+    """Write a failure down and end the process."""
+    record = failures.record_of(error, place.rank, waiting=pulse.inside)
+    failures.write(record, job.folder, place.restarts)
+    if record.secondary:
+        time.sleep(PATIENCE)
+    job.board.set(place.local_rank, Column.STATE, State.FAILED)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(1)  # past whatever would wait for the others

@@ -1,0 +1,154 @@
+"""DDP: every rank holds the whole program, and gradients are averaged in the backward pass."""
+
+import gc
+import inspect
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar, cast, final
+
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.nn.parallel.distributed import _find_tensors
+
+from lt_accel.sharding import Sharding, beating, check_module, take_from_first
+from lt_accel.strategies import DDP
+from lt_accel.world import TorchWorld
+
+Fn = TypeVar("Fn", bound=Callable[..., Any])
+
+PARAMETERS = inspect.signature(DistributedDataParallel.__init__).parameters
+
+
+class _Step(nn.Module):
+    """What torch's wrapper takes for the program: it holds it, and calls a step of it.
+
+    So the step's forward is what the wrapper sees, whatever parts of the program it uses, while
+    the program stays the user's own object and its ``state_dict`` keeps its keys.
+    """
+
+    def __init__(self, program: nn.Module) -> None:
+        super().__init__()
+        self.program = program
+        self.finish: Callable[[Any], None] = lambda _output: None
+
+    def forward(self, fn: Callable[..., Any], *arguments: Any, **words: Any) -> Any:
+        output = fn(*arguments, **words)
+        self.finish(output)
+        return output
+
+
+@final
+class Replicated(Sharding):
+    """Trains through torch's ``DistributedDataParallel``; evaluates without it."""
+
+    def __init__(self, strategy: DDP, world: TorchWorld, *, sync_batchnorm: bool = False) -> None:
+        """Remember the options."""
+        self._strategy, self._world = strategy, world
+        self._sync_batchnorm = sync_batchnorm
+        self._parallel: DistributedDataParallel | None = None
+        self._within = False  # whether a step is under way
+        self._prepared = False  # whether it has been differentiated
+        self._records = False  # whether the next backward pass records a static graph
+        self.reason = strategy.name
+
+    def spread(self, program: Any, device: torch.device, convert: Callable[[Any], bool]) -> bool:
+        """Move and convert; take the weights of rank 0."""
+        check_module(program, "DDP")
+        if self._sync_batchnorm:
+            nn.SyncBatchNorm.convert_sync_batchnorm(program)
+        changed = convert(program)
+        with self._world.pulse:
+            take_from_first(program)
+        return changed
+
+    def device(self, default: torch.device) -> torch.device:
+        """Return the device of this rank."""
+        return self._world.device
+
+    def begin_training(self, program: Any, optimizers: Iterable[Any]) -> None:
+        """Wrap the program, after the one that was trained before is let go."""
+        self._parallel = None
+        gc.collect()  # its hooks on the parameters go with it
+        options = self._strategy
+        words: dict[str, Any] = {}
+        if options.bucket_cap_mb is not None:
+            words["bucket_cap_mb"] = options.bucket_cap_mb
+        if not options.broadcast_buffers:
+            newer = "forward_sync_buffers"  # its name from torch 2.13 on
+            words[newer if newer in PARAMETERS else "broadcast_buffers"] = False
+        if not any(parameter.requires_grad for parameter in program.parameters()):
+            raise ValueError(
+                "DDP averages gradients. Received a program none of whose parameters requires one. "
+                "Unfreeze some before the run, or use one process."
+            )
+        step = _Step(program)
+        with self._world.pulse:
+            parallel = DistributedDataParallel(
+                step,
+                find_unused_parameters=options.find_unused_parameters,
+                gradient_as_bucket_view=options.gradient_as_bucket_view,
+                static_graph=options.static_graph,
+                **words,
+            )
+        if hook := options.ddp_comm_hook:
+            if options.ddp_comm_wrapper:
+                hook = options.ddp_comm_wrapper(hook)
+            parallel.register_comm_hook(options.ddp_comm_state, hook)
+        step.finish = self._finish
+        self._records = options.static_graph
+        self._parallel = parallel
+
+    def wrap(self, fn: Fn, phase: str) -> Fn:
+        """Send training steps through the wrapper, those of an open window without averaging."""
+        if phase not in ("train", "accumulate"):
+            return beating(fn, self._world)
+        parallel, beat = self._trained(), self._world.pulse.beat
+        flags = parallel.__dict__  # past a module's slow way of setting an attribute
+        sync = phase == "train"
+
+        def step(*arguments: Any, **words: Any) -> Any:
+            beat()
+            # Averaging within a window changes nothing but the time it takes; torch records a
+            # static graph in the first backward pass, and can't where it does not average.
+            flags["require_backward_grad_sync"] = sync or self._records
+            self._within = True
+            try:
+                return parallel(fn, *arguments, **words)
+            finally:
+                self._within = False
+                if sync:  # no window is open: the next step takes rank 0's buffers
+                    flags["require_forward_param_sync"] = True
+                flags["require_backward_grad_sync"] = True
+
+        return cast(Fn, step)
+
+    def differentiate(self, loss: Any, backward: Callable[[], None], *, sync: bool) -> None:
+        """Run a backward pass; one within a step, of manual optimization, is prepared here."""
+        parallel = self._trained()
+        if self._within and sync:
+            if self._strategy.static_graph:
+                raise ValueError(
+                    "static_graph=True is for steps with one backward pass after them. Received a "
+                    "backward pass within a step. Leave static_graph out."
+                )
+            parallel.require_forward_param_sync = True
+            used = self._strategy.find_unused_parameters
+            parallel.reducer.prepare_for_backward(list(_find_tensors(loss)) if used else [])
+            self._prepared = True
+        with self._world.pulse:
+            backward()
+        self._records = False
+
+    def _finish(self, output: Any) -> None:
+        """Keep the wrapper from preparing for a backward pass that was already, or won't come."""
+        if self._prepared or output is None:
+            self._trained().require_backward_grad_sync = False
+            self._prepared = False
+
+    def _trained(self) -> DistributedDataParallel:
+        if self._parallel is None:
+            raise RuntimeError(
+                "DDP averages the gradients of what optimizers hold. Received a training step "
+                "before setup(program, optimizers). Set them up first."
+            )
+        return self._parallel

@@ -1,0 +1,211 @@
+"""Supervision: what the launcher does while its ranks run."""
+
+import contextlib
+import ctypes
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any, final
+
+from lt_accel.board import Board, Column, State
+from lt_accel.ranks import STACK_SIGNAL, STOPPED
+from lt_accel.watchdog import GRACE as WATCHDOG_GRACE
+
+GRACE = 8.0
+"""Seconds that ranks have to end by themselves after one of them has failed."""
+
+PERIOD = 0.2
+"""Seconds between two looks."""
+
+MARGIN = 2.0
+"""Seconds that a rank's own watchdog has to act before the launcher does."""
+
+
+@final
+class Supervisor:
+    """Hands signals on to the ranks, and kills those that outlive a failure.
+
+    Torch's launcher asks survivors to end, and waits; one that catches SIGTERM to stop at a safe
+    point, and waits in a collective for a rank that is gone, would never get there.
+    """
+
+    def __init__(self, board: Board, folder: Path, *, hang_timeout: float | None) -> None:
+        """Prepare to look after the ranks of a board."""
+        self._board, self._folder = board, folder
+        self._hang_timeout = hang_timeout
+        self._over = threading.Event()
+        self._asked: list[signal.Signals] = []
+        self._told: dict[int, int] = {}  # how many of those each process has been sent
+        self._failed_at: float | None = None
+        self._dead = 0
+        self._launching = threading.get_ident()
+        self.vanished: dict[int, tuple[int, int | None]] = {}  # by attempt: which row first, how
+        self.ended: set[tuple[int, int]] = set()  # attempts and rows that were killed here
+        self._thread = threading.Thread(target=self._look, name="lt-supervisor", daemon=True)
+
+    def __enter__(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def __exit__(self, *_error: object) -> None:
+        """End."""
+        self._over.set()
+        self._thread.join()
+
+    def hand_on(self, number: signal.Signals) -> int:
+        """Send a signal to all ranks, also to those that are not there yet.
+
+        Returns:
+            How many were handed on so far.
+        """
+        (self._folder / STOPPED).touch()
+        self._asked.append(number)
+        return len(self._asked)
+
+    def _look(self) -> None:
+        while not self._over.wait(PERIOD):
+            for row in self._rows(State.RUNNING):
+                self._tell(self._board.get(row, Column.PID))
+            self._end_hanging()
+            self._end_survivors()
+            if self._all_gone():
+                return
+
+    def _end_hanging(self) -> None:
+        """End ranks whose own watchdog did not: one that was never wound up, or is stopped.
+
+        A rank that waits for another one gets more time than that one.
+        """
+        if self._hang_timeout is None:
+            return
+        for row in self._rows(State.RUNNING):
+            waits = WATCHDOG_GRACE if self._board.get(row, Column.INSIDE) else 0.0
+            age = (time.monotonic_ns() - self._board.get(row, Column.BEAT)) / 1e9
+            if self._board.get(row, Column.WATCHED) and age > self._hang_timeout + waits + MARGIN:
+                self._show_stack(row)
+                self._kill(row)
+
+    def _show_stack(self, row: int) -> None:
+        """Let a rank write its stack down, from below Python."""
+        stack = self._folder / f"stack-{self._board.get(row, Column.ATTEMPT)}-{row}"
+        if STACK_SIGNAL is not None:
+            _send(self._board.get(row, Column.PID), STACK_SIGNAL)
+            time.sleep(MARGIN / 4)
+        if not stack.exists() or not stack.stat().st_size:
+            stack.write_text("(none to be had: the process is stopped)")
+
+    def _kill(self, row: int) -> None:
+        self.ended.add((self._board.get(row, Column.ATTEMPT), row))
+        _send(self._board.get(row, Column.PID), signal.SIGKILL)
+
+    def _rows(self, *states: State) -> list[int]:
+        return [r for r in range(self._board.ranks) if self._board.get(r, Column.STATE) in states]
+
+    def _tell(self, pid: int) -> None:
+        for number in self._asked[self._told.get(pid, 0) :]:
+            _send(pid, number)
+            self._told[pid] = self._told.get(pid, 0) + 1
+
+    def _end_survivors(self) -> None:
+        """Kill what still runs some seconds after a rank of the same attempt has failed."""
+        running = self._rows(State.RUNNING)
+        dead = []
+        for row in running:
+            status = _status(self._board.get(row, Column.PID))
+            if status is not RUNS:
+                dead.append(row)
+                self.vanished.setdefault(self._board.get(row, Column.ATTEMPT), (row, status))
+        attempts = {
+            self._board.get(row, Column.ATTEMPT) for row in (*self._rows(State.FAILED), *dead)
+        }
+        survivors = [
+            row
+            for row in running
+            if row not in dead and self._board.get(row, Column.ATTEMPT) in attempts
+        ]
+        self._dead = len(dead)
+        if not survivors and not dead:
+            self._failed_at = None
+        elif self._failed_at is None:
+            self._failed_at = time.monotonic()
+        elif time.monotonic() - self._failed_at > GRACE:
+            for row in survivors:
+                self._kill(row)
+
+    def _all_gone(self) -> bool:
+        """Wake the launching thread where nobody is left, and torch waits for results still.
+
+        That is where ranks ended with code 0 on their own, by ``os._exit(0)``, say.
+        """
+        if not self._dead or self._failed_at is None or self._rows(State.ABSENT, State.FAILED):
+            return False
+        if len(self._rows(State.RUNNING)) > self._dead:
+            return False
+        if time.monotonic() - self._failed_at < GRACE:
+            return False
+        raised = ctypes.py_object(VanishedError)
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self._launching), raised)
+        return True
+
+
+class VanishedError(Exception):
+    """All ranks are gone, and torch's launcher has not noticed."""
+
+
+def _send(pid: int, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError):  # it just ended
+        os.kill(pid, number)
+
+
+RUNS = object()
+"""The status of a process that has not ended."""
+
+
+def _status(pid: int) -> Any:
+    """Return a child's exit code, None where it can't be told any more, :data:`RUNS` before.
+
+    Without asking the system to forget the child: that is for who started it.
+    """
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
+    except (FileNotFoundError, ProcessLookupError):
+        if Path("/proc/self").exists():
+            return None
+        try:
+            os.kill(pid, 0)  # a system without /proc
+        except ProcessLookupError:
+            return None
+        return RUNS
+    values = text.rpartition(")")[2].split()
+    return os.waitstatus_to_exitcode(int(values[-1])) if values[0] in "ZX" else RUNS
+
+
+@contextlib.contextmanager
+def handing_on_signals(supervisor: Supervisor) -> Iterator[None]:
+    """Let SIGTERM and SIGINT mean the ranks; the third one ends this process as usual.
+
+    In the main thread only: Python lets no other one set an answer to a signal.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handled = (signal.SIGTERM, signal.SIGINT)
+    before = {number: signal.getsignal(number) for number in handled}
+
+    def hand_on(number: int, frame: FrameType | None) -> None:
+        if supervisor.hand_on(signal.Signals(number)) > 2:
+            if number == signal.SIGINT:
+                raise KeyboardInterrupt
+            raise SystemExit(128 + number)
+
+    for number in handled:
+        signal.signal(number, hand_on)
+    try:
+        yield
+    finally:
+        for number, answer in before.items():
+            signal.signal(number, answer)

@@ -1,0 +1,251 @@
+"""What becomes of a group when one of its ranks fails, in any way. Nothing here may hang."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lt_accel import DDP, RankError, TorchWorld, select, supervision
+
+# Each of these ends within seconds; what the group must not do is wait for ever.
+pytestmark = pytest.mark.timeout(40)
+
+
+def two(**words: Any) -> TorchWorld:
+    world = select(accelerator="cpu", devices=2, **words).world
+    assert isinstance(world, TorchWorld)
+    return world
+
+
+def where_rank_1_fails(world: TorchWorld, fail: Callable[[], Any]) -> Callable[[], None]:
+    """Return a main in whose midst rank 1 fails, and rank 0 waits for it."""
+
+    def main() -> None:
+        for call in range(3):
+            world.agree(0)
+            if world.rank == 1 and call == 1:
+                fail()
+            world.reduce([1.0], "sum")
+
+    return main
+
+
+class PlainError(LookupError):
+    pass
+
+
+class DemandingError(Exception):
+    def __init__(self, what: str, *, why: str) -> None:
+        super().__init__(f"{what}: {why}")
+
+
+def raise_(error: BaseException) -> None:
+    raise error
+
+
+def test_an_exception_keeps_its_type_and_shows_its_traceback() -> None:
+    world = two()
+    with pytest.raises(PlainError, match="no such thing") as raised:
+        world.launch(where_rank_1_fails(world, lambda: raise_(PlainError("no such thing"))))
+    whose, traceback = raised.value.__notes__
+    assert whose == "Raised on rank 1 of 2, where its traceback was:"
+    assert "in raise_" in traceback
+    assert traceback.endswith("PlainError: no such thing")
+
+
+def test_an_exception_that_cannot_be_pickled_is_told() -> None:
+    world = two()
+    error = DemandingError("water", why="thirst")
+    with pytest.raises(RankError, match="Rank 1 of 2 raised DemandingError: water: thirst") as told:
+        world.launch(where_rank_1_fails(world, lambda: raise_(error)))
+    assert (told.value.rank, told.value.exit_code) == (1, None)
+    assert "in raise_" in told.value.__notes__[1]
+
+
+def test_an_exit_is_that_of_the_caller() -> None:
+    world = two()
+    with pytest.raises(SystemExit) as left:
+        world.launch(where_rank_1_fails(world, lambda: sys.exit(4)))
+    assert left.value.code == 4
+
+
+@pytest.mark.parametrize(
+    ("fail", "said", "code"),
+    [
+        (lambda: os.kill(os.getpid(), signal.SIGKILL), "was killed by SIGKILL", -9),
+        (lambda: os.kill(os.getpid(), signal.SIGSEGV), "was killed by SIGSEGV", -11),
+        (lambda: os._exit(3), "exited with code 3", 3),
+        (lambda: os._exit(0), "(exited with code 0|ended before its work was done)", 0),
+    ],
+    ids=["kill", "segfault", "exit", "exit-0"],
+)
+def test_a_rank_that_ends_without_a_word(fail: Callable[[], Any], said: str, code: int) -> None:
+    world = two()
+    with pytest.raises(RankError, match=f"Rank 1 of 2 {said}") as told:
+        world.launch(where_rank_1_fails(world, fail))
+    assert (told.value.rank, told.value.exit_code or 0) == (1, code)
+
+
+def test_all_ranks_end_without_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervision, "GRACE", 1.0)
+    with pytest.raises(RankError, match=r"Rank [01] of 2 (exited with code 0|ended before)"):
+        two().launch(lambda: os._exit(0))
+
+
+def sleeps_for_ever() -> None:
+    time.sleep(1000)
+
+
+def never_returns_to_python() -> None:
+    sum(range(10**15))
+
+
+@pytest.mark.parametrize("hang", [sleeps_for_ever, never_returns_to_python])
+def test_a_rank_that_hangs_shows_where(hang: Callable[[], None]) -> None:
+    world = two(strategy=DDP(hang_timeout=1.5))
+    message = r"Rank 1 of 2 showed no sign of life for 1.5 s \(hang_timeout\)"
+    with pytest.raises(RankError, match=message) as told:
+        world.launch(where_rank_1_fails(world, hang))
+    (note,) = told.value.__notes__
+    assert re.search(rf"in {hang.__name__}\n.*in main$", note, re.DOTALL)
+    assert "watchdog" not in note
+
+
+def test_a_rank_that_is_stopped() -> None:
+    world = two(strategy=DDP(hang_timeout=1.5))
+    stop = where_rank_1_fails(world, lambda: os.kill(os.getpid(), signal.SIGSTOP))
+    with pytest.raises(RankError, match="Rank 1 of 2 showed no sign of life") as told:
+        world.launch(stop)
+    assert "the process is stopped" in told.value.__notes__[0]
+
+
+def test_time_before_the_first_step_is_free() -> None:
+    world = two(strategy=DDP(hang_timeout=0.3))
+
+    def main() -> int:
+        time.sleep(1.0 if world.rank == 0 else 0.0)  # prepares data, say
+        return world.agree(0)
+
+    assert world.launch(main) == 0
+
+
+def test_survivors_that_do_not_listen_are_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervision, "GRACE", 1.0)
+    world = two()
+
+    def main() -> None:
+        if world.rank == 1:
+            os._exit(5)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        time.sleep(1000)
+
+    with pytest.raises(RankError, match=r"Rank 1 of 2 (exited with code 5|ended before)"):
+        world.launch(main)
+
+
+def test_a_group_starts_again() -> None:
+    world = two(max_restarts=2)
+
+    def main() -> list[int]:
+        if world.restarts < 2 and world.rank == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return world.gather(world.restarts)
+
+    assert world.launch(main) == [2, 2]
+    with pytest.raises(PlainError, match="attempt 2"):
+        world.launch(lambda: raise_(PlainError(f"attempt {world.restarts}")))
+
+
+def test_a_result_comes_back_pickled() -> None:
+    world = two()
+    with pytest.raises(TypeError, match=r"can be pickled\. Received function"):
+        world.launch(lambda: lambda: 0)
+
+
+STOPS = """
+import os, signal, sys, time
+from lt_accel import select
+
+world = select(accelerator="cpu", devices=2).world
+asked = []
+
+def main():
+    signal.signal(signal.SIGTERM, lambda number, frame: asked.append(number))
+    signal.signal(signal.SIGINT, lambda number, frame: asked.append(number))
+    os.write(1, f"ready {os.getpid()}\\n".encode())  # in one piece
+    steps = 0
+    while not world.agree(len(asked)):
+        steps += 1
+        time.sleep(0.01)
+    return world.gather((steps, [signal.Signals(n).name for n in asked]))
+
+(first, asked0), (second, asked1) = world.launch(main)
+print(first == second, asked0, asked1)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_to_the_launcher_reaches_each_rank_once(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    launcher = started(STOPS, tmp_path)
+    wait_for_ranks(launcher)
+    launcher.send_signal(number)
+    output, errors = launcher.communicate(timeout=30)
+    assert output == f"True ['{number.name}'] ['{number.name}']\n", errors
+    assert launcher.returncode == 0
+
+
+@pytest.mark.slow
+def test_ranks_that_do_not_ask_die_of_the_signal(tmp_path: Path) -> None:
+    deaf = STOPS.replace("    signal.signal(signal.SIGTERM", "    0 and (signal.SIGTERM")
+    launcher = started(deaf, tmp_path)
+    wait_for_ranks(launcher)
+    launcher.send_signal(signal.SIGTERM)
+    _output, errors = launcher.communicate(timeout=30)
+    assert launcher.returncode == 1
+    assert re.search(r"RankError: Rank \d of 2 was killed by SIGTERM", errors)
+
+
+@pytest.mark.slow
+def test_ranks_die_with_a_launcher_that_is_killed(tmp_path: Path) -> None:
+    launcher = started(STOPS, tmp_path)
+    ranks = wait_for_ranks(launcher)
+    launcher.kill()
+    launcher.communicate(timeout=10)
+    while any(map(lives, ranks)):
+        time.sleep(0.05)  # the test's timeout is the bound
+
+
+def started(script: str, folder: Path) -> subprocess.Popen[str]:
+    (folder / "script.py").write_text(script)
+    return subprocess.Popen(
+        [sys.executable, "script.py"],
+        cwd=folder,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_for_ranks(launcher: subprocess.Popen[str]) -> list[int]:
+    assert launcher.stdout is not None
+    return [int(launcher.stdout.readline().split()[1]) for _ in range(2)]
+
+
+def lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    status = Path(f"/proc/{pid}/stat")
+    return not status.exists() or status.read_text().rpartition(")")[2].split()[0] != "Z"

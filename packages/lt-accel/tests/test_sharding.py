@@ -1,0 +1,308 @@
+"""DDP, FSDP2 and tensor parallelism, each as far as it goes beyond the matrix of precisions.
+
+Each test starts two processes once and looks at many things in them.
+"""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.distributed.algorithms.ddp_comm_hooks import default_hooks
+from torch.nn.functional import mse_loss
+
+from lt_accel import DDP, FSDP, TensorParallel, select
+
+pytestmark = pytest.mark.timeout(90)
+
+
+def two(strategy: Any, **words: Any) -> Any:
+    return select(accelerator="cpu", devices=2, strategy=strategy, precision="64-true", **words)
+
+
+def batches(count: int = 4) -> list[tuple[Tensor, Tensor]]:
+    generator = torch.Generator().manual_seed(1)
+    made = torch.randn(count, 8, 5, generator=generator, dtype=torch.float64)
+    return [(one[:, :4], one[:, 4:]) for one in made]
+
+
+def part(world: Any, *tensors: Tensor) -> tuple[Tensor, ...]:
+    return tuple(tensor[world.rank :: world.world_size] for tensor in tensors)
+
+
+def whole(value: Any) -> Tensor:
+    return value.full_tensor() if hasattr(value, "full_tensor") else value
+
+
+def close(found: Any, expected: Any) -> None:
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-14)
+
+
+class Pair(nn.Module):
+    """Two lines and a weight of its own; its steps never call the module itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(3)
+        self.first = nn.Linear(4, 3)
+        self.second = nn.Linear(4, 1)
+        self.scale = nn.Parameter(torch.ones(1))
+        self.hidden = nn.ModuleList([nn.Linear(3, 1)])
+        self.register_buffer("seen", torch.zeros(()))
+        self.double()
+
+    def step(self, x: Tensor, y: Tensor) -> dict[str, Any]:
+        prediction = self.hidden[0](torch.tanh(self.first(x))) * self.scale
+        return {"loss": mse_loss(prediction, y), "more": [prediction.detach()]}
+
+    def other(self, x: Tensor, y: Tensor) -> Tensor:
+        return mse_loss(self.second(x), y)
+
+
+def gradients(model: nn.Module) -> dict[str, Tensor | None]:
+    # Copies: a gradient may be a view of what travels, and change with the next step.
+    return {
+        name: None if p.grad is None else whole(p.grad).clone()
+        for name, p in model.named_parameters()
+    }
+
+
+def expected_gradients(which: str) -> dict[str, Tensor | None]:
+    model = Pair()
+    x, y = batches()[0]
+    loss = model.step(x, y)["loss"] if which == "step" else model.other(x, y)
+    loss.backward()
+    return gradients(model)
+
+
+def test_ddp_options() -> None:
+    strategy = DDP(
+        find_unused_parameters=True,
+        gradient_as_bucket_view=True,
+        bucket_cap_mb=1,
+        ddp_comm_hook=default_hooks.allreduce_hook,
+        broadcast_buffers=True,
+    )
+    chosen = two(strategy)
+    backend, world = chosen.backend, chosen.world
+
+    def main() -> dict[str, Any]:
+        model = Pair()
+        model.seen += world.rank
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        backend.setup(model, [])
+        with pytest.raises(RuntimeError, match=r"before setup\(program, optimizers\)"):
+            backend.wrap_step(model.step, "train")
+        backend.setup(model, [optimizer])
+        x, y = part(world, *batches()[0])
+        found: dict[str, Any] = {"seen": world.gather(float(model.seen))}
+        # Automatic: one step uses some parameters, another one the others.
+        step, other = (
+            backend.wrap_step(model.step, "train"),
+            backend.wrap_step(model.other, "train"),
+        )
+        output = step(x, y)
+        backend.backward(output["loss"])
+        found["step"] = gradients(model)
+        backend.zero_grad(optimizer)
+        backend.backward(other(x, y))
+        found["other"] = gradients(model)
+        # Manual: two backward passes within one step.
+        backend.zero_grad(optimizer)
+
+        def manual(x: Tensor, y: Tensor) -> None:
+            backend.backward(model.step(x, y)["loss"])
+            found["manual"] = gradients(model)
+            backend.zero_grad(optimizer)
+            backend.backward(model.other(x, y))
+
+        stepped = backend.wrap_step(manual, "train")
+        stepped(x, y)
+        found["manual other"] = gradients(model)
+        # A batch that all ranks skip.
+        assert backend.wrap_step(lambda: None, "train")() is None
+        backend.zero_grad(optimizer)
+        stepped(x, y)
+        found["after a skip"] = gradients(model)
+        # Buffers are those of rank 0 in training; evaluation is everybody's own.
+        model.seen += 5 * world.rank
+        evaluate = backend.wrap_step(lambda: float(model.seen), "validate")
+        if world.rank:
+            found["alone"] = evaluate()
+        step(x, y)
+        found["buffers"] = world.gather(float(model.seen))
+        found["keys"] = list(model.state_dict()) == list(Pair().state_dict())
+        return found
+
+    found = world.launch(main)
+    for name, which in (
+        ("step", "step"),
+        ("other", "other"),
+        ("manual", "step"),
+        ("manual other", "other"),
+        ("after a skip", "other"),
+    ):
+        close(found[name], expected_gradients(which))
+    assert (found["seen"], found["buffers"], found["keys"]) == ([0.0, 0.0], [0.0, 0.0], True)
+
+
+def test_ddp_with_a_static_graph_and_a_second_training() -> None:
+    chosen = two(DDP(static_graph=True, broadcast_buffers=False))
+    backend, world = chosen.backend, chosen.world
+
+    def main() -> dict[str, Any]:
+        model = Pair()
+        for parameter in (*model.second.parameters(),):
+            parameter.requires_grad_(False)
+        found: dict[str, Any] = {}
+        for training in range(2):  # another optimizer for the same module
+            optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+            backend.setup(model, [optimizer])
+            open_, closing = (
+                backend.wrap_step(model.step, phase) for phase in ("accumulate", "train")
+            )
+            for _ in range(3):  # the graph is recorded in the first round
+                backend.zero_grad(optimizer)
+                for index in range(2):
+                    x, y = part(world, *batches()[index])
+                    loss = (closing if index else open_)(x, y)["loss"] / 2
+                    backend.backward(loss, sync=bool(index))
+            found[f"training {training}"] = gradients(model)
+
+        def manual(x: Tensor, y: Tensor) -> None:
+            backend.backward(model.step(x, y)["loss"])
+
+        with pytest.raises(ValueError, match="static_graph=True is for steps with one backward"):
+            backend.wrap_step(manual, "train")(x, y)
+        return found
+
+    found = world.launch(main)
+    model = Pair()
+    for parameter in model.second.parameters():
+        parameter.requires_grad_(False)
+    for x, y in batches()[:2]:
+        (model.step(x, y)["loss"] / 2).backward()
+    close(found, {"training 0": gradients(model), "training 1": gradients(model)})
+
+
+@pytest.mark.parametrize("policy", [None, {nn.Linear}, lambda module: type(module) is nn.Linear])
+def test_fsdp(policy: Any) -> None:
+    chosen = two(FSDP(auto_wrap_policy=policy, reshard_after_forward=False if policy else None))
+    backend, world = chosen.backend, chosen.world
+
+    def main() -> dict[str, Any]:
+        model = Pair()
+        with pytest.raises(ValueError, match=r"Call setup\(program, \[\]\), make them"):
+            backend.setup(model, [torch.optim.SGD(model.parameters(), lr=0.1)])
+        backend.setup(model, [])
+        assert backend.device_mesh.size() == 2
+        gathered = {type(m).__name__ for m in model.modules()}
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        backend.setup(model, [optimizer])
+        x, y = part(world, *batches()[0])
+        found: dict[str, Any] = {"classes": gathered}
+        step = backend.wrap_step(model.step, "train")
+        # Within an open window gradients are everybody's own; together they are averaged.
+        open_ = backend.wrap_step(model.step, "accumulate")
+        backend.backward(open_(x, y)["loss"] / 2, sync=False)
+        backend.backward(step(x, y)["loss"] / 2)
+        found["step"] = gradients(model)
+        backend.zero_grad(optimizer)
+
+        def manual(x: Tensor, y: Tensor) -> None:
+            backend.backward(model.step(x, y)["loss"])
+            backend.step(optimizer)
+            backend.zero_grad(optimizer)
+
+        backend.wrap_step(manual, "train")(x, y)
+        found["stepped"] = {name: whole(value) for name, value in model.state_dict().items()}
+        evaluate = backend.wrap_step(lambda x, y: model.step(x, y)["loss"], "validate")
+        loss = backend.wrap_step(evaluate, "evaluate")(x, y)
+        found["losses"] = world.gather(float(loss))
+        return found
+
+    found = world.launch(main)
+    assert "FSDPLinear" in found["classes"]
+    assert "FSDPPair" not in found["classes"]  # the user's class stays what it is
+    expected = expected_gradients("step")
+    close(found["step"], expected)
+    model = Pair()
+    model.step(*batches()[0])["loss"].backward()
+    torch.optim.SGD(model.parameters(), lr=0.1).step()
+    close(found["stepped"], dict(model.state_dict()))
+    with torch.no_grad():
+        x, y = batches()[0]
+        expected_losses = [float(model.step(x[r::2], y[r::2])["loss"]) for r in range(2)]
+    close(found["losses"], expected_losses)
+
+
+class Wide(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(4)
+        self.up, self.down = nn.Linear(4, 6), nn.Linear(6, 1)
+        self.double()
+
+    def step(self, x: Tensor, y: Tensor) -> Tensor:
+        return mse_loss(self.down(torch.relu(self.up(x))), y)
+
+
+def test_tensor_parallel_by_a_plan() -> None:
+    from torch.distributed.tensor.parallel import (
+        ColwiseParallel,
+        RowwiseParallel,
+        parallelize_module,
+    )
+
+    chosen = two(TensorParallel())
+    backend, world = chosen.backend, chosen.world
+    assert chosen.reasons["sharding"].startswith("tensor parallel: strategy=TensorParallel(")
+
+    def main() -> dict[str, Any]:
+        model = Wide()
+        with pytest.raises(ValueError, match="none of whose parameters is spread"):
+            backend.setup(model, [])
+        mesh = backend.device_mesh
+        assert mesh.mesh_dim_names == ("data_parallel", "tensor_parallel")
+        plan = {"up": ColwiseParallel(), "down": RowwiseParallel()}
+        parallelize_module(model, mesh["tensor_parallel"], plan)
+        backend.setup(model, [])
+        optimizer = torch.optim.AdamW(model.parameters(), lr=0.1)
+        backend.setup(model, [optimizer])
+        step = backend.wrap_step(model.step, "train")
+        norms = []
+        for x, y in batches():  # both ranks share their batches
+            backend.zero_grad(optimizer)
+            backend.backward(step(x, y))
+            norms.append(float(backend.clip(optimizer, 0.5)))
+            backend.step(optimizer)
+        return {
+            "state": {name: whole(value) for name, value in model.state_dict().items()},
+            "norms": norms,
+            "local": tuple(model.up.weight.to_local().shape),
+        }
+
+    found = world.launch(main)
+    model = Wide()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.1)
+    norms = []
+    for x, y in batches():
+        optimizer.zero_grad()
+        model.step(x, y).backward()
+        norms.append(float(nn.utils.clip_grad_norm_(model.parameters(), 0.5)))
+        optimizer.step()
+    assert found["local"] == (3, 4)
+    close(found["state"], dict(model.state_dict()))
+    close(found["norms"], norms)
+
+
+def test_a_program_that_cannot_be_spread() -> None:
+    for strategy in ("ddp", "fsdp"):
+        chosen = two(strategy)
+
+        def main(chosen: Any = chosen) -> str:
+            with pytest.raises(TypeError, match=r"of a torch.nn.Module. Received a object") as no:
+                chosen.backend.setup(object(), [])
+            return str(no.value)
+
+        assert "or use one process" in chosen.world.launch(main)

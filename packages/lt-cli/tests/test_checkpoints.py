@@ -1,0 +1,147 @@
+"""`lt ckpt`, with a stand-in for lt-checkpoint; and what a checkpoint names is not imported."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+READER = """
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+
+class FolderStore:
+    def __init__(self, root: Any) -> None:
+        self.root = Path(root)
+
+    def list(self) -> list[str]:
+        return sorted(path.name for path in self.root.glob("epoch*.ckpt"))
+
+    def manifest(self, name: str) -> SimpleNamespace:
+        return SimpleNamespace(step=20, kind="full", monitor="val_loss", score=0.125)
+
+
+class Weight:
+    dtype, shape = "float32", (3, 2)
+
+
+def load(path: Any) -> dict[str, Any]:
+    return {
+        "epoch": 3,
+        "state_dict": {"layer.weight": Weight()},
+        "hyper_parameters": {"class_path": "evil.Model", "_target_": "evil.Model"},
+        "callbacks": {"evil.Callback": {"best": [1, 2]}},
+    }
+
+
+def verify(path: Any) -> None:
+    if "torn" in str(path):
+        raise ValueError(f"{path} lacks\\nits manifest")
+"""
+
+EXPORT = """
+from pathlib import Path
+
+
+def export(path, target):
+    Path(target).write_text(f"from {Path(path).name}")
+"""
+
+STORE = """
+import lt_checkpoint
+from toy import Line
+
+
+class Store:
+    def save(self, state, name, *, metrics=None, world=None): ...
+    def list(self): return []
+    def remove(self, name): ...
+    def load(self, name, *, world=None):
+        state = {"state_dict": {}, "loops": {}, "program": {}, "optimizers": [], "format": 1}
+        return {**lt_checkpoint.load(name), "epoch": 0, "global_step": 0, **state}
+"""
+
+
+@pytest.fixture
+def saved(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with two checkpoints, one of them torn, and a module that must not be imported."""
+    monkeypatch.delitem(sys.modules, "lt_checkpoint", raising=False)
+    monkeypatch.delitem(sys.modules, "lt_checkpoint.lightning", raising=False)
+    Path("lt_checkpoint").mkdir()
+    Path("lt_checkpoint", "__init__.py").write_text(READER)
+    Path("lt_checkpoint", "lightning.py").write_text(EXPORT)
+    Path("evil.py").write_text("raise SystemExit('imported')")
+    for name in ("a-torn.ckpt", "epoch=1.ckpt"):
+        Path("saved", name).mkdir(parents=True)
+    return Path("saved")
+
+
+def test_list_names_the_whole_ones(saved: Path, lt: Any) -> None:
+    code, out, err = lt("ckpt", "list", "saved")
+    assert (code, err) == (0, "")
+    assert [line.split() for line in out.splitlines()] == [
+        ["name", "step", "kind", "score"],
+        ["epoch=1.ckpt", "20", "full", "val_loss=0.125"],
+    ]
+
+
+def test_verify_tells_the_whole_from_the_damaged(saved: Path, lt: Any) -> None:
+    code, out, err = lt("ckpt", "verify", "saved")
+    assert (code, err) == (1, "")
+    assert out.splitlines() == [
+        "DAMAGED saved/a-torn.ckpt: saved/a-torn.ckpt lacks its manifest",
+        "whole   saved/epoch=1.ckpt",
+    ]
+    whole = "saved/epoch=1.ckpt"
+    assert lt("ckpt", "verify", whole) == (0, f"whole   {whole}\n", "")
+
+
+def test_show_prints_the_outline_and_imports_nothing(saved: Path, lt: Any) -> None:
+    code, out, err = lt("ckpt", "show", "saved/epoch=1.ckpt")
+    assert (code, err) == (0, "")
+    assert out.splitlines() == [
+        "epoch: 3",
+        "state_dict: 1 entry",
+        "  layer.weight: float32 (3, 2)",
+        "hyper_parameters: 2 entries",
+        "  class_path: 'evil.Model'",
+        "  _target_: 'evil.Model'",
+        "callbacks: 1 entry",
+        "  evil.Callback: 1 entry",
+        "    best: list of 2",
+    ]
+    assert "evil" not in sys.modules
+
+
+def test_export_writes_a_new_file(saved: Path, lt: Any) -> None:
+    words = ["ckpt", "export", "saved/epoch=1.ckpt", "out.ckpt"]
+    assert lt(*words)[0] == 0
+    assert Path("out.ckpt").read_text() == "from epoch=1.ckpt"
+    code, _, err = lt(*words)
+    assert (code, err.count("\n")) == (2, 1)
+    assert "out.ckpt, which is there" in err
+
+
+def test_nothing_there_is_said_in_one_line(saved: Path, lt: Any) -> None:
+    message = "lt ckpt: there is nothing at nowhere.\n"
+    assert lt("ckpt", "list", "nowhere") == (2, "", message)
+
+
+def test_without_the_package_it_says_what_to_install(
+    project: Path, lt: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lt_cli.checkpoints.PACKAGE", "lt_checkpoint_of_nobody")
+    code, _, err = lt("ckpt", "list", ".")
+    assert (code, err.count("\n")) == (2, 1)
+    assert err.endswith("Run: pip install lt-checkpoint\n")
+
+
+@pytest.mark.parametrize("name", ["test", "validate", "predict"])
+def test_a_run_from_a_checkpoint_imports_nothing_it_names(name: str, saved: Path, lt: Any) -> None:
+    Path("storing.py").write_text(STORE)
+    words = ["--config", "run.yaml", "--trainer.store", "storing.Store", "--ckpt_path", "any"]
+    code, _, err = lt(name, *words)
+    assert (code, err) == (0, "")
+    assert "evil" not in sys.modules

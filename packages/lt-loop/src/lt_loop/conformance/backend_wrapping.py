@@ -1,0 +1,184 @@
+"""Promises of a backend about the functions it wraps."""
+
+import copy
+from collections.abc import Callable, Generator
+from functools import partial
+from typing import Any, NoReturn
+
+from lt_loop.conformance.backend_parts import BackendParts, Training
+from lt_loop.conformance.raising import raised_by
+from lt_loop.conformance.sameness import close, same
+from lt_loop.ports import Phase
+
+EVALUATIONS: tuple[Phase, ...] = ("evaluate", "evaluate_in_fit")
+STEPS: tuple[Phase, ...] = ("validate", "test", "predict")
+
+
+class WrappingPromises(BackendParts):
+    """``wrap_step``: something added to a function, and nothing else changed."""
+
+    def test_a_batch_within_a_window_has_the_same_loss(self) -> None:
+        """A step wrapped for ``"accumulate"`` computes what one wrapped for ``"train"`` does."""
+        training = Training(self)
+        phases: tuple[Phase, ...] = ("train", "accumulate")
+        losses = [self.number(training.loss_of(0, phase=phase)) for phase in phases]
+        one, other = training.backend.read(losses)
+        assert close([one], [other], tolerance=self.tolerance), (
+            f"Both training phases compute the same loss. Received {one} and {other}."
+        )
+
+    def test_a_wrapped_step_gets_its_arguments_and_hands_on_what_it_returns(self) -> None:
+        """Steps of evaluation are called as they were, and their outputs are not touched."""
+        for phase in STEPS:
+            training = Training(self)
+            seen: list[Any] = []
+
+            def step(*arguments: Any, seen: list[Any] = seen) -> Any:
+                seen.append(arguments)
+                return {"index": arguments[1]}
+
+            batch = training.backend.place(self.batch(0))
+            returned = training.backend.wrap_step(step, phase)(batch, 3, 1)
+            assert len(seen) == 1, f"A {phase} step runs once a call. Received {len(seen)}."
+            assert seen[0][0] is batch, f"A {phase} step gets the batch itself. It got another."
+            assert seen[0][1:] == (3, 1), f"A {phase} step gets (batch, 3, 1). It got {seen[0]}."
+            assert returned == {"index": 3}, (
+                f"What a {phase} step returns is handed on. Received {returned!r}."
+            )
+
+    def test_an_exception_in_a_wrapped_function_comes_out_as_it_is(self) -> None:
+        """What user code raises is not turned into something else."""
+        phases: tuple[Phase, ...] = ("train", "accumulate", *STEPS, "sanity_check")
+        for phase in phases:
+            backend = Training(self).backend
+            error = KeyError("of the user")
+            wrapped = backend.wrap_step(_raising(error), phase)
+            raised = raised_by(
+                KeyError,
+                partial(wrapped, backend.place(self.batch(0)), 0),
+                f"An exception in a function wrapped for {phase!r} comes out",
+            )
+            assert raised is error, f"It is the same exception. Received {raised!r}, not {error!r}."
+
+    def test_an_evaluation_stays_a_generator(self) -> None:
+        """A wrapped evaluation loop yields, returns and is left early as the loop itself."""
+        for phase in EVALUATIONS:
+            backend = Training(self).backend
+            said: list[str] = []
+
+            def loop(count: int, said: list[str] = said) -> Generator[int, None, str]:
+                try:
+                    for index in range(count):
+                        said.append(f"yields {index}")
+                        yield index
+                    return "all of them"
+                finally:
+                    said.append("is left")
+
+            wrapped: Any = backend.wrap_step(loop, phase)
+            whole, returned = _exhausted(wrapped(2))
+            assert whole == [0, 1], f"An evaluation yields what its loop does. Received {whole}."
+            assert returned == "all of them", (
+                f"An evaluation returns what its loop does. Received {returned!r}."
+            )
+            said.clear()
+            left = wrapped(2)
+            assert said == [], "An evaluation runs when it is asked. It ran before."
+            next(left)
+            assert said == ["yields 0"], f"It runs as far as it is asked. Received {said}."
+            left.close()
+            assert said[-1] == "is left", "An evaluation that is left early is closed. It was not."
+
+    def test_an_evaluation_tracks_no_gradients(self) -> None:
+        """Nothing within a wrapped evaluation loop tracks gradients."""
+        for phase in EVALUATIONS:
+            training = Training(self)
+            trial = partial(training.loss_of, 0, phase="validate")
+            loss = next(training.backend.wrap_step(_yielding(trial), phase)())
+            assert not self.tracks_gradients(loss), (
+                f"What is computed within {phase!r} tracks no gradients. Received one that does."
+            )
+
+    def test_training_goes_on_between_two_batches_of_an_evaluation(self) -> None:
+        """A wrapped evaluation loop changes nothing outside itself while it is paused."""
+        for phase in EVALUATIONS:
+            expected, training = self.gradients_of(0), Training(self)
+            trial = partial(training.loss_of, 0, phase="validate")
+            paused = training.backend.wrap_step(_yielding(trial), phase)()
+            next(paused)
+            training.differentiate(training.loss_of(0))
+            found = training.gradients()
+            paused.close()
+            assert close(found, expected, tolerance=self.tolerance), (
+                f"While a loop wrapped for {phase!r} is paused, a step has its gradients. "
+                f"Received {found}, expected {expected}."
+            )
+
+    def test_what_an_evaluation_within_a_fit_makes_can_be_trained_with(self) -> None:
+        """``"evaluate_in_fit"`` makes no values that training can't use."""
+        expected, training = self.gradients_of(0), Training(self)
+        place = training.backend.place
+
+        def make() -> Any:
+            return copy.deepcopy(place(self.batch(0)))
+
+        batch = next(training.backend.wrap_step(_yielding(make), "evaluate_in_fit")())
+        training.differentiate(training.loss(batch))
+        found = training.gradients()
+        assert close(found, expected, tolerance=self.tolerance), (
+            "A batch made within 'evaluate_in_fit' trains as any other. Received the gradients "
+            f"{found}, expected {expected}."
+        )
+
+    def test_a_sanity_check_leaves_the_random_generators_as_they_were(self) -> None:
+        """After a function wrapped for ``"sanity_check"`` the generators stand where they stood."""
+        backend = Training(self).backend
+        before = backend.capture()
+        expected = self.drawn()
+
+        def trial(word: str) -> str:
+            self.drawn()
+            if word == "fail":
+                raise KeyError(word)
+            return word
+
+        wrapped = backend.wrap_step(trial, "sanity_check")
+        for word in ("pass", "fail"):
+            backend.restore(before)
+            try:
+                returned = wrapped(word)
+            except KeyError:
+                returned = "fail"
+            drawn = self.drawn()
+            assert returned == word, f"A trial returns what it does. Received {returned!r}."
+            assert same(drawn, expected), (
+                f"After a sanity check the generators stand where they stood, if it should {word}. "
+                f"Received {drawn}, expected {expected}."
+            )
+
+
+def _raising(error: Exception) -> Callable[..., NoReturn]:
+    def fail(*_arguments: Any) -> NoReturn:
+        raise error
+
+    return fail
+
+
+def _yielding(compute: Callable[[], Any]) -> Callable[[], Generator[Any, None, None]]:
+    """Return a generator function that computes something twice."""
+
+    def loop() -> Generator[Any, None, None]:
+        yield compute()
+        yield compute()
+
+    return loop
+
+
+def _exhausted(loop: Generator[Any, None, Any]) -> tuple[list[Any], Any]:
+    """Return what a generator yields, and what it returns in the end."""
+    yielded = []
+    while True:
+        try:
+            yielded.append(next(loop))
+        except StopIteration as end:
+            return yielded, end.value
