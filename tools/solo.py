@@ -8,7 +8,7 @@ Each environment is an empty virtual environment with the package's wheel, its s
 and, as links to what the current environment holds, exactly the third-party packages declared by
 them, and by them in turn. Nothing is downloaded and torch is not copied, so it takes seconds. A
 package with extras has two runs: without any, where tests that need one skip themselves, and with
-all of them.
+all of them that the current environment holds; it says which it does not.
 """
 
 import argparse
@@ -59,9 +59,21 @@ def cases(house: Iterable[Package]) -> list[Case]:
     found = []
     for package in house:
         found.append(Case(package))
-        if package.extras:
-            found.append(Case(package, tuple(package.extras)))
+        if held := tuple(extra for extra in package.extras if is_held(package, extra)):
+            found.append(Case(package, held))
+        if absent := [extra for extra in package.extras if extra not in held]:
+            print(f"{package.name}: not here, so not tried: {', '.join(absent)}")
     return found
+
+
+def is_held(package: Package, extra: str) -> bool:
+    """Whether the current environment holds what an extra brings."""
+    for requirement in package.extras[extra]:
+        try:
+            importlib.metadata.distribution(requirement.name)
+        except importlib.metadata.PackageNotFoundError:
+            return False
+    return True
 
 
 def build_wheels(house: Iterable[Package], folder: Path) -> dict[str, Path]:

@@ -24,6 +24,7 @@ def test_a_second_run_is_refused_until_the_first_has_ended(
     for attempt in (
         lambda: FolderStore(folder).claim(),
         lambda: FolderStore(folder).save({"global_step": 2}, "theirs.ckpt"),
+        lambda: save({"global_step": 2}, folder / "other.ckpt"),
         lambda: FolderStore(folder).remove("theirs.ckpt"),
     ):
         with pytest.raises(FolderInUseError, match=f"in use by process {one.process.pid}"):

@@ -108,7 +108,7 @@ def torch_s(state: dict[str, Any]) -> list[Contender]:
 def torch_async(state: dict[str, Any]) -> list[Contender]:
     """Let torch copy the state and write it beside the training; what it returns is awaited."""
     try:
-        import torch.distributed.checkpoint as dcp
+        from torch.distributed.checkpoint.state_dict_saver import async_save
     except ImportError as error:
         print(f"without torch's async_save: {error}")
         return []
@@ -116,7 +116,7 @@ def torch_async(state: dict[str, Any]) -> list[Contender]:
     tensors["optimizer"] = {str(index): one for index, one in tensors["optimizer"].items()}
 
     def save(path: Path) -> Any:
-        return dcp.async_save(tensors, checkpoint_id=path, no_dist=True)
+        return async_save(tensors, checkpoint_id=path, no_dist=True)
 
     return [Contender("torch's async_save", save, lambda pending: pending.result())]
 

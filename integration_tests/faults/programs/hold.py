@@ -8,6 +8,7 @@ from lt_checkpoint import FolderStore
 
 given: dict[str, Any] = globals()["given"]
 store = FolderStore(given["folder"])
+store.claim()
 store.save({"global_step": 1}, "theirs.ckpt")
 Path(given["note"]).touch()
 time.sleep(100)

@@ -487,3 +487,12 @@ def test_training_without_gradients_is_refused() -> None:
     optimizer = torch.optim.SGD(module.parameters(), lr=0.1)
     with torch.inference_mode(), pytest.raises(RuntimeError, match=r"^Training needs gradients\."):
         TorchBackend().setup(module, [optimizer])
+
+
+def test_weights_trained_elsewhere_keep_their_digits() -> None:
+    weights = {"weight": torch.full((1, 1), 1 / 3, dtype=torch.float64)}
+    program = nn.Linear(1, 1, bias=False)
+    parameter = program.weight
+    TorchBackend("cpu", "64-true").adopt(program, weights)
+    assert program.weight is parameter
+    assert torch.equal(program.weight, weights["weight"])

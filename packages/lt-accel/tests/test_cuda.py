@@ -124,3 +124,82 @@ def test_the_choice_and_its_reason() -> None:
     chosen = select()
     assert chosen.backend.device == torch.device("cuda", 0)
     assert "visible" in chosen.reasons["device"]
+
+
+@pytest.mark.parametrize("compiled", [{}, {"mode": "default"}], ids=["eager", "compiled"])
+def test_a_recorded_step_does_the_same(compiled: dict[str, Any]) -> None:
+    def run(word: Any) -> tuple[nn.Module, list[float], list[float]]:
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 1))
+        backend = select(accelerator="cuda", devices=1, compile=word).backend
+        backend.setup(model, [])
+        optimizer = torch.optim.AdamW(model.parameters(), lr=0.01, capturable=True)
+        backend.setup(model, [optimizer])
+        step = backend.wrap_step(lambda x, y: mse_loss(model(x), y), "train")
+        losses, norms = [], []
+        for batch in make_batches(8):
+            loss = step(*backend.place(batch))
+            backend.zero_grad(optimizer)
+            backend.backward(loss)
+            norms.append(float(backend.clip(optimizer, 0.5)))  # type: ignore[arg-type]
+            assert backend.step(optimizer)
+            losses.append(float(loss.detach()))
+        return model, losses, norms
+
+    expected, losses, norms = run(False)
+    model, found_losses, found_norms = run({"cuda_graph": True, **compiled})
+    torch.testing.assert_close(found_losses[4:], losses[4:])
+    torch.testing.assert_close(found_norms[4:], norms[4:])
+    torch.testing.assert_close(list(model.parameters()), list(expected.parameters()))
+
+
+def test_a_recorded_step_may_not_wait() -> None:
+    model = make_model().cuda()
+    backend = select(accelerator="cuda", devices=1, compile={"cuda_graph": True}).backend
+    backend.setup(model, [])
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    backend.setup(model, [optimizer])
+
+    def waits(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        loss = mse_loss(model(x), y)
+        return loss * loss.item()
+
+    step = backend.wrap_step(waits, "train")
+
+    def five_steps() -> None:
+        for batch in make_batches(5):
+            loss = step(*backend.place(batch))
+            backend.zero_grad(optimizer)
+            backend.backward(loss)
+            backend.step(optimizer)
+
+    with pytest.raises(RuntimeError, match="can't wait for the GPU"):
+        five_steps()
+
+
+def test_prefetched_batches_are_whole_and_in_order() -> None:
+    backend = select(accelerator="cuda", devices=1).backend
+    batches = [{"x": torch.full((500_000,), float(i)).pin_memory(), "i": i} for i in range(8)]
+    means = []
+    for batch in backend.prefetch(batches):
+        assert batch["x"].is_cuda
+        means.append((batch["i"], batch["x"].square().mean()))  # computed beside the next copy
+    assert [(i, float(mean)) for i, mean in means] == [(i, float(i * i)) for i in range(8)]
+
+
+def test_compiled_steps_do_the_same() -> None:
+    torch.compiler.reset()
+    expected = by_hand("32-true", fused=False)
+    model = make_model()
+    backend = select(accelerator="cuda", devices=1, compile={"backend": "aot_eager"}).backend
+    (optimizer,) = backend.setup(model, [make_optimizer(model, fused=False)])
+    torch.manual_seed(2)
+    train(backend, model, optimizer, make_batches())
+    torch.testing.assert_close(list(model.parameters()), list(expected.parameters()))
+
+
+def test_a_process_that_has_used_the_gpu_is_not_forked() -> None:
+    torch.ones(1, device="cuda")
+    world = select(accelerator="cuda", devices=1, strategy="ddp").world
+    with pytest.raises(RuntimeError, match="cuda is initialised"):
+        world.launch(lambda: None)

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from types import SimpleNamespace
 from typing import Any
 
@@ -72,6 +73,7 @@ def make_trainer() -> Callable[..., Trainer]:
 
     def make(*callbacks: Any, **words: Any) -> Trainer:
         quiet = {"enable_progress_bar": None, "enable_checkpointing": False}
+        quiet["enable_model_summary"] = False
         words = {"max_epochs": 20, "num_sanity_val_steps": 0} | quiet | words
         if words["enable_progress_bar"] is None:
             words["enable_progress_bar"] = any(c.role == "progress_bar" for c in callbacks)
@@ -98,9 +100,9 @@ class Screen:
 
     def write(self, text: str) -> int:
         self.writes += 1
-        for piece in re.findall(r"\x1b\[A|.|\n", text, re.DOTALL):
-            if piece == "\x1b[A":
-                self.row = max(0, self.row - 1)
+        for piece in re.findall(r"\x1b\[[?0-9;]*[a-zA-Z]|.|\n", text, re.DOTALL):
+            if piece.startswith("\x1b["):
+                self._control(piece[2:-1], piece[-1])
             elif piece == "\r":
                 self.column = 0
             elif piece == "\n":
@@ -108,6 +110,13 @@ class Screen:
             else:
                 self._put(piece)
         return len(text)
+
+    def _control(self, argument: str, command: str) -> None:
+        """Move up or clear a line; colours and the cursor's look are not seen."""
+        if command == "A":
+            self.row = max(0, self.row - int(argument or 1))
+        elif command == "K" and self.row < len(self.cells):
+            self.cells[self.row] = [] if argument == "2" else self.cells[self.row][: self.column]
 
     def _put(self, character: str) -> None:
         self.cells += [[] for _ in range(self.row + 1 - len(self.cells))]
@@ -132,8 +141,8 @@ def screen(monkeypatch: pytest.MonkeyPatch) -> Screen:
     pytest.importorskip("tqdm")
     made = Screen()
     streams = SimpleNamespace(stdout=made, stderr=made)  # those of sys are pytest's
-    monkeypatch.setattr("lt_callbacks.terminal_bar.sys", streams)
-    monkeypatch.setattr("lt_callbacks.tqdm_progress_bar.sys", streams)
+    for module in ("bar", "progress_bar", "terminal_bar", "tqdm_progress_bar"):
+        monkeypatch.setattr(f"lt_callbacks.{module}.sys", streams)
     monkeypatch.setattr("tqdm.std._screen_shape_wrapper", lambda: lambda stream: (made.width, 30))
     return made
 
@@ -154,5 +163,28 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     pytest.importorskip("tqdm")
     made = Clock()
     monkeypatch.setattr("tqdm.std.time", made)
-    monkeypatch.setattr("lt_callbacks.tqdm_progress_bar.monotonic", made)
+    monkeypatch.setattr("lt_callbacks.bar.monotonic", made)
+    if find_spec("rich"):
+        monkeypatch.setattr("lt_callbacks.rich_bars.monotonic", made)
+    monkeypatch.setattr("lt_callbacks.progress_bar.monotonic", made)
     return made
+
+
+@pytest.fixture
+def slow(scripted: Any, clock: Clock) -> Any:
+    """Programs whose steps take half a second each."""
+
+    class Slow(scripted):  # type: ignore[misc]
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            clock.seconds += 0.5
+            return super().training_step(batch, batch_idx)
+
+        def validation_step(self, batch: Any, batch_idx: int) -> None:
+            clock.seconds += 0.5
+            super().validation_step(batch, batch_idx)
+
+        def test_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+            clock.seconds += 0.5
+            super().test_step(batch, batch_idx, dataloader_idx)
+
+    return Slow

@@ -13,11 +13,14 @@ NEEDED = {
     "EMAWeightAveraging": "averaging",
     "GradCheckOnce": "gradients",
     "GradientCheck": "gradients",
+    "MLFlowLogger": "mlflow-sqlite",
     "ModelSummary": "summary",
     "RichModelSummary": "rich",
+    "RichProgressBar": "rich",
     "TensorBoardLogger": "tensorboard",
     "StochasticWeightAveraging": "averaging",
     "TQDMProgressBar": "tqdm",
+    "WandbLogger": "wandb",
     "WeightAveraging": "averaging",
 }
 ARGUMENTS = {

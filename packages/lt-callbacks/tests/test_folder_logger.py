@@ -9,6 +9,7 @@ import pytest
 
 from lt_callbacks.folder_logger import FolderLogger
 from lt_callbacks.versioned_folder import VersionedFolder
+from lt_loop.solo import OneProcess
 
 
 @final
@@ -26,6 +27,9 @@ class Remembering(FolderLogger):
     def finalize(self, status: str) -> None:
         self.heard.append(status)
 
+    def take_back(self, step: int) -> None:
+        self.heard.append(f"take back {step}")
+
 
 def hparams(logger: FolderLogger) -> str:
     return Path(logger.log_dir, "hparams.yaml").read_text()
@@ -38,7 +42,7 @@ def test_it_hears_what_is_logged_and_closes_at_the_end(
 
     make_trainer(logger, max_epochs=1).fit(scripted(loss=[0.5]), [0, 1])
 
-    assert logger.heard == [({"loss_epoch": 0.5, "epoch": 0}, 1), "finished"]
+    assert logger.heard == [({"loss_epoch": 0.5, "epoch": 0}, 1), "success"]
 
 
 def test_it_closes_after_an_exception_too(scripted: Any, make_trainer: Any, tmp_path: Path) -> None:
@@ -50,7 +54,53 @@ def test_it_closes_after_an_exception_too(scripted: Any, make_trainer: Any, tmp_
     with pytest.raises(RuntimeError, match="out of luck"):
         make_trainer(logger).fit(Failing(), [0])
 
-    assert logger.heard == ["finished"]
+    assert logger.heard == ["failed"]
+
+
+def test_it_writes_for_a_state_and_takes_back_what_came_after_it(
+    scripted: Any, make_trainer: Any, tmp_path: Path
+) -> None:
+    first, second = Remembering(tmp_path), Remembering(tmp_path)
+    trainer = make_trainer(first, max_epochs=1)
+    for progress in trainer.steps(scripted(), [0, 1, 2]):
+        if progress.steps == 2:
+            break
+    state = trainer.capture()
+    other = make_trainer(second, max_epochs=1)
+    other.fit(scripted(), [0, 1, 2], ckpt_path=state)
+    other.test(scripted(test_acc=[1]), [0], ckpt_path=state, verbose=False)
+
+    assert first.heard == ["success", "save"]
+    assert [word for word in second.heard if isinstance(word, str)] == [
+        "take back 2",
+        "success",
+        "success",
+    ]
+
+
+def test_all_ranks_have_the_version_that_rank_0_chose(
+    scripted: Any, make_trainer: Any, tmp_path: Path
+) -> None:
+    said: list[Any] = []
+
+    class Rank(OneProcess):
+        world_size = 2
+
+        def __init__(self, rank: int) -> None:
+            self.rank = rank
+
+        def broadcast(self, value: Any, src: int = 0) -> Any:
+            said.append(value)
+            return 7
+
+    for rank in (0, 1):
+        logger = Remembering(tmp_path)
+        trainer = make_trainer(logger, world=Rank(rank), max_epochs=1)
+        logger.setup(trainer, None, "fit")
+        assert logger.version == 7
+        assert logger.writes is (rank == 0)
+
+    assert said == [0, ""]
 
 
 def test_numbers_stay_numbers_under_their_prefix(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from argparse import Namespace
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -196,9 +196,118 @@ def test_without_any_metric_hyperparameters_are_written_beside_the_events(tmp_pa
     assert (file.name, file.read_text()) == ("hparams.yaml", "lr: 0.1\n")
 
 
-def test_the_graph_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"Received log_graph=True\. Call .*experiment\.add_graph"):
-        TensorBoardLogger(tmp_path, log_graph=True)
+def network() -> Any:
+    import torch
+
+    class Network(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first = torch.nn.Linear(3, 2)
+            self.norm = torch.nn.BatchNorm1d(2)
+            self.noise = torch.nn.Dropout()
+            self.example_input_array = torch.ones(4, 3)
+
+        def forward(self, x: Any) -> Any:
+            return self.noise(self.norm(self.first(x)))
+
+    return Network()
+
+
+def test_the_graph_is_drawn_and_leaves_no_trace(tmp_path: Path) -> None:
+    import torch
+
+    logger, model = TensorBoardLogger(tmp_path, log_graph=True), network()
+    model.noise.eval()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    generator = torch.get_rng_state()
+
+    logger.log_graph(model)
+    logger.finalize("success")
+
+    names = " ".join(node.name for node in events(logger.log_dir).Graph().node)
+    assert "Network/Linear[first]/weight" in names
+    assert "Network/BatchNorm1d[norm]/running_mean" in names
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert torch.equal(torch.get_rng_state(), generator)
+    assert (model.training, model.norm.training, model.noise.training) == (True, True, False)
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_a_fit_draws_the_graph_if_asked(
+    scripted: Any, make_trainer: Any, tmp_path: Path, asked: bool
+) -> None:
+    import torch
+
+    class Program(torch.nn.Module, scripted):  # type: ignore[misc]
+        def __init__(self) -> None:
+            torch.nn.Module.__init__(self)
+            scripted.__init__(self, loss=[1])
+            self.layer = torch.nn.Linear(2, 1)
+            self.example_input_array = (torch.ones(1, 2),)
+
+        def forward(self, x: Any) -> Any:
+            return self.layer(x)
+
+    logger = TensorBoardLogger(tmp_path, log_graph=asked)
+    make_trainer(logger, max_epochs=1).fit(Program(), BATCHES)
+
+    assert events(logger.log_dir).Tags()["graph"] is asked
+
+
+def test_a_graph_that_can_not_be_drawn_is_no_reason_to_stop(
+    scripted: Any, make_trainer: Any, tmp_path: Path
+) -> None:
+    logger = TensorBoardLogger(tmp_path, log_graph=True)
+    with pytest.warns(RuntimeWarning, match=r"failed in recording the graph: .*Received NoneType"):
+        make_trainer(logger, max_epochs=1).fit(scripted(loss=[1]), BATCHES)
+    with pytest.raises(ValueError, match=r"Received NoneType\. Set example_input_array"):
+        make_trainer(
+            TensorBoardLogger(tmp_path, log_graph=True, on_error="raise"), max_epochs=1
+        ).fit(scripted(), BATCHES)
+
+    assert points(logger.log_dir)["loss_epoch"] == [(3, 1.0)]
+
+
+def test_after_a_resume_each_step_has_one_point(
+    scripted: Any, make_trainer: Any, tmp_path: Path
+) -> None:
+    class Saved(scripted):  # type: ignore[misc]
+        logged_hparams: ClassVar[dict[str, Any]] = {"lr": 0.1}
+
+    def run(name: str, **words: Any) -> Any:
+        logger = TensorBoardLogger(tmp_path, name=name, version=0)
+        program = Saved(loss=[4, 2, 1], val_loss=[3, 2, 1])
+        trainer = make_trainer(logger, max_epochs=3, log_every_n_steps=1)
+        return trainer, program, logger, [program, BATCHES, BATCHES]
+
+    whole, _, whole_logger, arguments = run("whole")
+    whole.fit(*arguments)
+    first, _, logger, arguments = run("cut")
+    for progress in first.steps(*arguments):
+        if progress.steps == 6:
+            state = first.capture()
+        if progress.steps == 11:  # it went on, and then it was killed
+            break
+    second, _, logger, arguments = run("cut")
+    second.fit(*arguments, ckpt_path=state)
+
+    assert points(logger.log_dir) == points(whole_logger.log_dir)
+    assert points(logger.log_dir)["hp_metric"] == [(0, -1.0)]
+
+
+def test_another_rank_does_nothing(tmp_path: Path) -> None:
+    logger = TensorBoardLogger(tmp_path, log_graph=True)
+    logger.writes = False
+
+    logger.log_metrics({"loss": 1.0}, 0)
+    logger.log_hyperparams({"lr": 0.1})
+    logger.log_graph(None)
+    logger.experiment.add_histogram("weights", [1.0])
+    logger.experiment.items["a"] = 1
+    logger.save()
+    logger.finalize("success")
+
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(("word", "hint"), [("max_queu", "'max_queue'"), ("sub_dirs", "'sub_dir'")])

@@ -1,6 +1,7 @@
 """The bar in real runs, on a terminal, as it looks."""
 
 import io
+import pickle
 import re
 import sys
 from collections.abc import Iterator
@@ -9,6 +10,8 @@ from typing import Any
 import pytest
 
 pytest.importorskip("tqdm")
+
+from tqdm import tqdm
 
 from lt_callbacks import TQDMProgressBar
 from lt_callbacks.terminal_bar import TerminalBar
@@ -25,26 +28,6 @@ def nothing_is_left_open() -> Iterator[None]:
     left = list(TerminalBar._instances)
     TerminalBar._instances.clear()
     assert left == []
-
-
-@pytest.fixture
-def slow(scripted: Any, clock: Any) -> Any:
-    """Programs whose steps take half a second each."""
-
-    class Slow(scripted):  # type: ignore[misc]
-        def training_step(self, batch: Any, batch_idx: int) -> Any:
-            clock.seconds += 0.5
-            return super().training_step(batch, batch_idx)
-
-        def validation_step(self, batch: Any, batch_idx: int) -> None:
-            clock.seconds += 0.5
-            super().validation_step(batch, batch_idx)
-
-        def test_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
-            clock.seconds += 0.5
-            super().test_step(batch, batch_idx, dataloader_idx)
-
-    return Slow
 
 
 class Looking(Callback):
@@ -174,25 +157,132 @@ class NotATerminal(io.StringIO):
     encoding = "utf-8"
 
 
-@pytest.mark.parametrize("where", [NotATerminal(), None])
-def test_without_a_terminal_nothing_is_drawn(
-    where: Any, slow: Any, make_trainer: Any, monkeypatch: pytest.MonkeyPatch
+def test_in_a_file_there_is_one_plain_line_for_each_epoch(
+    slow: Any, make_trainer: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    printed = NotATerminal()
-    monkeypatch.setattr(sys, "stderr", where)
+    printed, file = NotATerminal(), NotATerminal()
     monkeypatch.setattr(sys, "stdout", printed)
-    trainer = make_trainer(TQDMProgressBar(), max_epochs=2, num_sanity_val_steps=2)
-    program = slow(loss=[4], val_loss=[3], test_acc=[0.5])
+    monkeypatch.setattr(sys, "stderr", file)
+    trainer = make_trainer(TQDMProgressBar(leave=False), max_epochs=2, num_sanity_val_steps=2)
+    program = slow(loss=[4, 2], val_loss=[3], test_acc=[0.5])
 
-    trainer.fit(program, BATCHES, BATCHES)
+    trainer.fit(program, BATCHES, BATCHES[:2])
     trainer.predict(program, BATCHES)
     trainer.test(program, BATCHES, verbose=False)
     before = printed.getvalue()
     trainer.test(program, BATCHES)
 
+    assert file.getvalue().splitlines() == [
+        "Epoch 1/2: 10it [00:06,  1.67it/s, val_loss=3.00, loss_epoch=4.00]",
+        "Epoch 2/2: 10it [00:06,  1.67it/s, val_loss=3.00, loss_epoch=2.00]",
+        "Predicting: 10it [00:00, ?it/s]",
+        *["Testing: 10it [00:05,  2.00it/s]"] * 2,
+    ]
     assert before == ""
     assert printed.getvalue().splitlines()[:3] == TABLE
-    assert where is None or where.getvalue() == ""
+
+
+def test_in_a_file_an_exception_leaves_the_line_of_its_epoch(
+    slow: Any, make_trainer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Failing(slow):  # type: ignore[misc]
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            if batch_idx == 3 and self.trainer.current_epoch:
+                raise RuntimeError("out of luck")
+            return super().training_step(batch, batch_idx)
+
+    file = NotATerminal()
+    monkeypatch.setattr(sys, "stderr", file)
+    with pytest.raises(RuntimeError, match="out of luck"):
+        make_trainer(TQDMProgressBar(), max_epochs=2).fit(Failing(), BATCHES)
+
+    assert [line.partition(" [")[0] for line in file.getvalue().splitlines()] == [
+        "Epoch 1/2: 10it",
+        "Epoch 2/2: 0/10it",
+    ]
+
+
+def test_without_standard_error_nothing_is_shown(
+    slow: Any, make_trainer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stderr", None)
+
+    make_trainer(TQDMProgressBar(), max_epochs=2).fit(slow(loss=[4]), BATCHES)
+
+
+def test_what_stands_behind_a_bar_may_be_changed(screen: Any, slow: Any, make_trainer: Any) -> None:
+    class Mine(TQDMProgressBar):
+        validation_description = "Looking"
+
+        def get_metrics(self, trainer: Any, pl_module: Any) -> dict[str, Any]:
+            metrics = super().get_metrics(trainer, pl_module)
+            metrics.pop("v_num", None)
+            return metrics | {"run": "a7", "n": len(pl_module.values)}
+
+    looking = Looking(screen)
+    make_trainer(Mine(), looking, max_epochs=1).fit(
+        slow(loss=[4], val_loss=[1]), BATCHES, BATCHES[:1]
+    )
+
+    assert looking.seen["validate"][0][1].startswith("Looking: 100%")
+    assert screen.lines == [
+        "Epoch 1/1: 10it [00:05,  1.82it/s, val_loss=1.00, loss_epoch=4.00, run=a7, n=2]"
+    ]
+
+
+def test_a_bar_may_be_made_by_a_method_of_ones_own(
+    screen: Any, slow: Any, make_trainer: Any
+) -> None:
+    class Plain(tqdm):  # type: ignore[type-arg]
+        monitor_interval = 0  # no thread that outlives the test
+
+    class Mine(TQDMProgressBar):
+        def init_train_tqdm(self) -> Any:
+            return Plain(file=screen, bar_format="{desc} [{n}/{total}]{postfix}")
+
+        def init_validation_tqdm(self) -> Any:
+            bar = super().init_validation_tqdm()
+            bar.set_description("running validation ...")
+            return bar
+
+    looking = Looking(screen)
+    make_trainer(Mine(), looking, max_epochs=1).fit(
+        slow(loss=[4], val_loss=[1]), BATCHES, BATCHES[:1]
+    )
+
+    assert looking.seen["train"][3][0] == "Epoch 1/1 [4/10], loss_step=4.00"
+    assert looking.seen["validate"][0][1].startswith("running validation ...: 100%")
+    assert screen.lines == ["Epoch 1/1 [10/10], val_loss=1.00, loss_epoch=4.00"]
+
+
+def test_a_disabled_bar_shows_nothing_until_it_is_enabled(
+    screen: Any, slow: Any, make_trainer: Any
+) -> None:
+    bar = TQDMProgressBar()
+    bar.disable()
+    make_trainer(bar, max_epochs=1).fit(slow(), BATCHES)
+    nothing, was = screen.lines, (bar.is_enabled, bar.is_disabled)
+    bar.enable()
+    make_trainer(bar, max_epochs=1).fit(slow(), BATCHES)
+
+    assert (nothing, was) == ([], (False, True))
+    assert screen.lines == ["Epoch 1/1: 10it [00:05,  2.00it/s]"]
+
+
+def test_it_can_be_copied_while_it_draws(screen: Any, slow: Any, make_trainer: Any) -> None:
+    class Copying(slow):  # type: ignore[misc]
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            pickle.loads(pickle.dumps(self.trainer.progress_bar_callback))
+            return super().training_step(batch, batch_idx)
+
+    make_trainer(TQDMProgressBar(), max_epochs=1).fit(Copying(), BATCHES)
+
+    assert screen.lines == ["Epoch 1/1: 10it [00:05,  2.00it/s]"]
+
+
+def test_outside_a_run_it_has_no_trainer() -> None:
+    with pytest.raises(RuntimeError, match=r"has a trainer while a run is under way\. Received"):
+        _ = TQDMProgressBar().total_train_batches
 
 
 def test_refresh_rate_0_draws_nothing(screen: Any, slow: Any, make_trainer: Any) -> None:

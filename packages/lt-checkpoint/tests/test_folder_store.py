@@ -148,7 +148,7 @@ def test_saving_under_a_name_again_replaces_it(store: FolderStore) -> None:
     store.save(at(1), "a.ckpt")
     store.save(at(2), "a.ckpt")
     assert store.load("a.ckpt")["global_step"] == 2
-    assert sorted(os.listdir(store.root)) == [".lock", "a.ckpt"]
+    assert sorted(os.listdir(store.root)) == ["a.ckpt"]
 
 
 def test_what_is_no_checkpoint_is_neither_replaced_nor_deleted(tmp_path: Path) -> None:
@@ -182,7 +182,7 @@ def test_removing(store: FolderStore) -> None:
     store.save(at(2), "b.ckpt")
     store.remove("a.ckpt")
     assert store.list() == ["b.ckpt"]
-    assert sorted(os.listdir(store.root)) == [".lock", "b.ckpt"]
+    assert sorted(os.listdir(store.root)) == ["b.ckpt"]
 
 
 def test_only_the_weights(store: FolderStore, state: Any, alike: Any) -> None:
@@ -234,7 +234,7 @@ def test_what_fails_to_be_saved_changes_nothing(store: FolderStore) -> None:
     with pytest.raises(UnsavableStateError):
         store.save(at(2, f=print), "a.ckpt")
     assert store.load("a.ckpt")["global_step"] == 1
-    assert sorted(os.listdir(store.root)) == [".lock", "a.ckpt"]
+    assert sorted(os.listdir(store.root)) == ["a.ckpt"]
 
 
 def test_no_room_is_said_before_anything_is_written(
@@ -255,6 +255,16 @@ def test_a_folder_that_is_a_file_is_said_at_once(tmp_path: Path) -> None:
         FolderStore(tmp_path / "run").claim()
     with pytest.raises(SaveError, match="run"):
         save(at(1), tmp_path / "run" / "a.ckpt")
+
+
+def test_who_has_not_claimed_it_does_not_release_it(store: FolderStore) -> None:
+    store.claim()
+    other = FolderStore(store.root)
+    other.save(at(1), "a.ckpt")
+    other.close()
+    assert sorted(os.listdir(store.root)) == [".lock", "a.ckpt"]
+    store.close()
+    assert os.listdir(store.root) == ["a.ckpt"]
 
 
 def test_alone_it_needs_no_lock(tmp_path: Path) -> None:

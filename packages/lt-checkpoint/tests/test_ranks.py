@@ -7,8 +7,17 @@ from typing import Any
 import pytest
 import torch
 
-from lt_checkpoint import FolderStore, SaveError, UnsavableStateError, load, verify
+from lt_checkpoint import (
+    DamagedCheckpointError,
+    FolderStore,
+    SaveError,
+    UnsavableStateError,
+    load,
+    verify,
+)
 from lt_checkpoint import disk as disks
+from lt_checkpoint.folder import Note
+from lt_checkpoint.saver import Saver
 
 
 def state_of(rank: int) -> dict[str, Any]:
@@ -53,7 +62,7 @@ def test_an_unsavable_value_of_one_rank_fails_on_all(tmp_path: Path, ranks: Any)
     assert isinstance(second, UnsavableStateError)
     assert isinstance(first, UnsavableStateError)
     assert "Rank 1 failed: UnsavableStateError" in str(first)
-    assert os.listdir(tmp_path) == [".lock"]
+    assert os.listdir(tmp_path) == []
 
 
 @pytest.mark.parametrize("rank", [0, 1])
@@ -74,7 +83,7 @@ def test_a_disk_that_is_full_on_one_rank_fails_on_all(
     assert "No space left" in str(found[0])
     assert "No space left" in str(found[1])
     assert FolderStore(tmp_path).list() == ["before.ckpt"]
-    assert sorted(os.listdir(tmp_path)) == [".lock", "before.ckpt"]
+    assert sorted(os.listdir(tmp_path)) == ["before.ckpt"]
 
 
 def test_rank_0_that_can_not_commit_fails_on_all(
@@ -87,3 +96,41 @@ def test_rank_0_that_can_not_commit_fails_on_all(
     found = ranks(2, lambda w: FolderStore(tmp_path).save(state_of(w.rank), "a.ckpt", world=w))
     assert all(isinstance(error, SaveError) for error in found)
     assert FolderStore(tmp_path).list() == []
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_what_is_replaced_is_deleted_once_by_all(
+    tmp_path: Path, ranks: Any, asynchronous: bool
+) -> None:
+    def main(world: Any) -> None:
+        saver = Saver(FolderStore(tmp_path), world, asynchronous=asynchronous)
+        saver.claim()
+        paths = [str(tmp_path / name) for name in ("a.ckpt", "b.ckpt", "c.ckpt")]
+        for old, path in zip(["", *paths], paths, strict=False):
+            saver.settle()
+            assert saver.on_first(lambda path=path: path) == path
+            saver.save(state_of(world.rank), path, Note(), obsolete=[old] if old else [])
+        saver.settle()
+        assert saver.close() is None
+
+    assert ranks(2, main) == [None, None]
+    assert os.listdir(tmp_path) == ["c.ckpt"]
+
+
+def test_what_fails_beside_the_training_is_told_on_all(
+    tmp_path: Path, ranks: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def main(world: Any) -> None:
+        saver = Saver(FolderStore(tmp_path), world, asynchronous=False)
+        saver.save(state_of(world.rank), str(tmp_path / "a.ckpt"), Note(), obsolete=[])
+        saver.save(state_of(world.rank), str(tmp_path / "b.ckpt"), Note(), obsolete=["a.ckpt"])
+        saver.settle()
+
+    def damaged(self: Any, name: str) -> None:
+        raise DamagedCheckpointError(f"{name} is not what was written")
+
+    monkeypatch.setattr(FolderStore, "verify", damaged)
+    found = ranks(2, main)
+    assert all(isinstance(error, SaveError) for error in found)
+    assert all("b.ckpt is not what was written" in str(error) for error in found)
+    assert sorted(os.listdir(tmp_path)) == ["a.ckpt", "b.ckpt"], "the old one is still there"

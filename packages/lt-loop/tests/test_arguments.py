@@ -457,14 +457,25 @@ def test_with_nothing_installed_there_are_the_users_callbacks(install: Install) 
     ],
 )
 def test_defaults_come_after_the_users_and_only_where_wanted(
-    install: Install, words: dict[str, Any], expected: list[str]
+    install: Install, words: dict[str, Any], expected: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setitem(sys.modules, "torch", ModuleType("torch"))
     install("lt.callbacks", "logger", LOGGER)
     install("lt.callbacks", "progress_bar", BAR)
     install("lt.callbacks", "checkpoint", KEEPER)
     install("lt.callbacks", "model_summary", SUMMARY)
 
     assert names(**words) == expected
+
+
+def test_no_checkpoint_is_saved_unasked_where_that_would_import_torch(
+    install: Install, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "torch", raising=False)
+    install("lt.callbacks", "checkpoint", KEEPER)
+
+    assert names(logger=LogKeeper()) == ["LogKeeper"]
+    assert names(logger=LogKeeper(), enable_checkpointing=True) == ["LogKeeper", "Keeper"]
 
 
 def test_nothing_else_that_is_installed_enters_a_run(install: Install) -> None:

@@ -52,7 +52,7 @@ def test_the_command_line_and_strategies_are_found_there_too() -> None:
 
 
 def test_an_unknown_logger_is_named() -> None:
-    with pytest.raises(AttributeError, match=r"CSVLogger, TensorBoardLogger\. Received 'Tensor'"):
+    with pytest.raises(AttributeError, match=r"CSVLogger, .* Received 'Tensor'"):
         _ = lt.loggers.Tensor
 
 

@@ -207,7 +207,7 @@ class TorchBackend:
         if phase == "sanity_check":
             return isolate_rng(self.device)(fn)
         trains = phase in ("train", "accumulate")
-        step = self._compilation.wrap(fn) if trains else fn
+        step = self._compilation.wrap(fn, phase) if trains else fn
         step = self.precision.wrap(step, self.device.type)
         step = self.sharding.wrap(step, phase)
         return _detecting_anomalies(step) if self._detects and trains else step
@@ -221,7 +221,8 @@ class TorchBackend:
 
     def zero_grad(self, optimizer: Any) -> None:
         """Set the gradients of the optimizer's parameters to None."""
-        drop(optimizer)
+        if not self._compilation.replaying:  # a replay writes gradients where they were
+            drop(optimizer)
 
     def backward(self, loss: Tensor, *, sync: bool = True, **options: Any) -> None:
         """Add the gradients of ``loss`` to the parameters, scaled if the precision says so.
@@ -236,6 +237,8 @@ class TorchBackend:
             TypeError: the loss is no tensor.
             ValueError: the loss is no scalar, or depends on nothing that requires a gradient.
         """
+        if self._compilation.replaying:
+            return
         try:
             self.sharding.differentiate(
                 loss, functools.partial(self._differentiate, loss, **options), sync=sync
@@ -265,9 +268,24 @@ class TorchBackend:
         Returns:
             The total norm before, not waited for; None for ``"value"`` and without a value.
         """
+        if self._compilation.replaying:
+            return None if value is None else self._compilation.norm
         if self._scaler is not None:
             self._scaler.unscale(optimizer)
-        return None if value is None else clip(optimizer, value, algorithm)
+        norm = None if value is None else clip(optimizer, value, algorithm)
+        if self._compilation.records:
+            self._compilation.norm = norm
+        return norm
+
+    def bring_home(self, program: Any, weights: Mapping[str, Any]) -> None:
+        """Give a program that was trained in other processes its weights, in their precision.
+
+        It stays where it is: this process may never have seen the device.
+        """
+        if isinstance(program, nn.Module):
+            self.precision.convert(program)
+        if hasattr(program, "load_state_dict"):
+            program.load_state_dict(weights)
 
     def first_non_finite(self, optimizer: Any) -> str | None:
         """Return the name of a parameter whose gradient is not finite, None where none is.
@@ -293,10 +311,24 @@ class TorchBackend:
                     f"follow. Received one for {type(optimizer).__name__}. Step without it."
                 )
             return self._scaler.step(optimizer)
+        if self._compilation.records:
+            return self._step_recorded(optimizer, closure)
         if closure is None:
             optimizer.step()
         else:
             optimizer.step(closure)
+        return True
+
+    def _step_recorded(self, optimizer: Any, closure: Callable[[], Any] | None) -> bool:
+        if closure is not None:
+            raise ValueError(
+                "A CUDA graph holds one evaluation of the loss. Received a closure for "
+                f"{type(optimizer).__name__}. Leave out compile={{'cuda_graph': True}}."
+            )
+        if self._compilation.replaying:
+            return True
+        optimizer.step()
+        self._compilation.stepped()
         return True
 
     def read(self, values: Sequence[Any]) -> list[float]:
@@ -341,10 +373,21 @@ class TorchBackend:
             load_program(self._program, state["program"])
         for optimizer, one in zip(self._optimizers, saved, strict=False):
             restore_optimizer(optimizer, one)
+        if self._optimizers:
+            self._compilation.begin(self._program, self._optimizers)
         if self._scaler is not None and state.get("scaler") is not None:
             self._scaler.load_state_dict(state["scaler"])
         if "rng" in state:
             restore_rng(state["rng"], self.device)
+
+    def adopt(self, program: Any, weights: Mapping[str, Any]) -> None:
+        """Give a program the weights that it was trained to in another process.
+
+        It is converted as :meth:`setup` would, so that no digit is lost, and stays where it is.
+        """
+        if isinstance(program, nn.Module):
+            self.precision.convert(program)
+        program.load_state_dict(weights)
 
 
 def _shared(state: Any) -> Any:

@@ -5,33 +5,54 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol, TypeVar, final
 
 import torch
+from torch import Tensor
 
 from lt_accel.precision import Precision
+from lt_accel.recording import CudaRecorder, Recorded
 from lt_accel.spelling import suggestion
 
 Fn = TypeVar("Fn", bound=Callable[..., Any])
 
 
 class Compilation(Protocol):
-    """How training steps are compiled."""
+    """How training steps are compiled.
+
+    Attributes:
+        records: whether whole steps are recorded; see :mod:`lt_accel.recording`.
+        replaying: whether the step under way is a replay of a recorded one.
+        norm: of a replay, the norm of its gradients.
+    """
+
+    records: bool
+    replaying: bool
+    norm: Tensor | None
 
     def begin(self, program: Any, optimizers: Iterable[Any]) -> None:
         """Prepare for a training."""
 
-    def wrap(self, fn: Fn) -> Fn:
-        """Return the compiled step."""
+    def wrap(self, fn: Fn, phase: str) -> Fn:
+        """Return the compiled training step, of the phase ``"train"`` or ``"accumulate"``."""
+
+    def stepped(self) -> None:
+        """Note that an optimizer has stepped."""
 
 
 @final
 class Eager:
     """Leaves steps as they are."""
 
+    records = replaying = False
+    norm: Tensor | None = None
+
     def begin(self, program: Any, optimizers: Iterable[Any]) -> None:
         """Do nothing."""
 
-    def wrap(self, fn: Fn) -> Fn:
+    def wrap(self, fn: Fn, phase: str = "train") -> Fn:
         """Return the step."""
         return fn
+
+    def stepped(self) -> None:
+        """Do nothing."""
 
 
 @final
@@ -42,6 +63,9 @@ class Compiled:
     ``state_dict`` stay what they are, and evaluation runs as it was written.
     """
 
+    records = replaying = False
+    norm: Tensor | None = None
+
     def __init__(self, options: Mapping[str, Any]) -> None:
         """Remember the options of ``torch.compile``."""
         self._options = dict(options)
@@ -49,21 +73,29 @@ class Compiled:
     def begin(self, program: Any, optimizers: Iterable[Any]) -> None:
         """Do nothing."""
 
-    def wrap(self, fn: Fn) -> Fn:
+    def wrap(self, fn: Fn, phase: str = "train") -> Fn:
         """Return the compiled step; it is compiled when it is first called."""
         return torch.compile(fn, **self._options)  # type: ignore[return-value]
 
+    def stepped(self) -> None:
+        """Do nothing."""
 
-def compilation(word: Any, device: torch.device, precision: Precision) -> Compilation:
+
+def compilation(
+    word: Any, device: torch.device, precision: Precision, *, ranks: int
+) -> Compilation:
     """Return how steps are compiled.
 
     Args:
-        word: True, False, or the options of ``torch.compile`` as a dict.
+        word: True, False, or the options of ``torch.compile`` as a dict; beside them
+            ``"cuda_graph"``: whether to record whole steps, compiled where there are other options.
         device: where steps run.
         precision: in which dtypes.
+        ranks: on how many processes.
 
     Raises:
         TypeError: it is neither, or there is no such option.
+        ValueError: steps can't be recorded there.
     """
     if isinstance(word, bool):
         return Compiled({}) if word else Eager()
@@ -73,10 +105,40 @@ def compilation(word: Any, device: torch.device, precision: Precision) -> Compil
             f"compile={word!r}."
         )
     known = [name for name in inspect.signature(torch.compile).parameters if name != "model"]
+    known.append(GRAPH)
     for name in word:
         if name not in known:
             raise TypeError(
                 f"The options of torch.compile are {', '.join(known)}. Received {name!r}."
                 f"{suggestion(str(name), known)}"
             )
-    return Compiled(word)
+    options = {name: value for name, value in word.items() if name != GRAPH}
+    if not word.get(GRAPH, False):
+        return Compiled(options)
+    _check_recordable(device, precision, ranks)
+    inner = Compiled(options) if options else Eager()
+    return Recorded(CudaRecorder(device), inner.wrap)
+
+
+GRAPH = "cuda_graph"
+
+
+def _check_recordable(device: torch.device, precision: Precision, ranks: int) -> None:
+    """Refuse to record where that is not possible.
+
+    Raises:
+        ValueError: it isn't.
+    """
+    why = None
+    if device.type != "cuda":
+        why = f"a device {device.type}", "Use accelerator='cuda'"
+    elif precision.scaled:
+        # Whether to skip a step is decided on the CPU, in the midst of it.
+        why = f"precision={precision.name!r}, which skips steps", "Use 'bf16-mixed'"
+    elif ranks > 1:
+        why = f"{ranks} processes, which exchange gradients in it", "Use devices=1"
+    if why is not None:
+        raise ValueError(
+            "A CUDA graph holds a whole step of one GPU. Received "
+            f"compile={{'cuda_graph': True}} and {why[0]}. {why[1]}, or leave it out."
+        )

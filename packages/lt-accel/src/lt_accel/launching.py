@@ -220,4 +220,5 @@ def _first_failure(
         return failures.died(first_rank + row, ranks, seen)
     if records:
         return failures.raised(records[0], ranks)
-    return failures.died(*next((rank, ranks, code) for rank, code in codes.items()))
+    rank, code = next(iter(codes.items()))
+    return failures.died(rank, ranks, code)

@@ -131,7 +131,9 @@ def select(**words: Any) -> Selection:
         detect_anomaly=asked.detect_anomaly,
         switches=Switches(deterministic=asked.deterministic, benchmark=asked.benchmark),
         sharding=sharding,
-        compilation=compilation(asked.compile, people.devices[0], precision),
+        compilation=compilation(
+            asked.compile, people.devices[0], precision, ranks=world.world_size
+        ),
     )
     return Selection(backend, world, MappingProxyType(reasons))
 

@@ -21,11 +21,16 @@ if TYPE_CHECKING:
     from lt_callbacks.lambda_callback import LambdaCallback
     from lt_callbacks.learning_rate_finder import LearningRateFinder
     from lt_callbacks.learning_rate_monitor import LearningRateMonitor
+    from lt_callbacks.logger import Logger
+    from lt_callbacks.mlflow_logger import MLFlowLogger
     from lt_callbacks.model_summary import ModelSummary
     from lt_callbacks.on_exception_checkpoint import OnExceptionCheckpoint
     from lt_callbacks.prediction_writer import BasePredictionWriter
     from lt_callbacks.preemption import Preemption
+    from lt_callbacks.progress_bar import ProgressBar
     from lt_callbacks.rich_model_summary import RichModelSummary
+    from lt_callbacks.rich_progress_bar import RichProgressBar
+    from lt_callbacks.rich_theme import RichProgressBarTheme
     from lt_callbacks.spike_detection import SpikeDetection
     from lt_callbacks.stochastic_weight_averaging import StochasticWeightAveraging
     from lt_callbacks.summary import summarize
@@ -34,6 +39,7 @@ if TYPE_CHECKING:
     from lt_callbacks.timer import Timer
     from lt_callbacks.tqdm_progress_bar import TQDMProgressBar
     from lt_callbacks.tuner import Tuner
+    from lt_callbacks.wandb_logger import WandbLogger
     from lt_callbacks.weight_averaging import WeightAveraging
 
 __all__ = [
@@ -51,10 +57,15 @@ __all__ = [
     "LambdaCallback",
     "LearningRateFinder",
     "LearningRateMonitor",
+    "Logger",
+    "MLFlowLogger",
     "ModelSummary",
     "OnExceptionCheckpoint",
     "Preemption",
+    "ProgressBar",
     "RichModelSummary",
+    "RichProgressBar",
+    "RichProgressBarTheme",
     "SpikeDetection",
     "StochasticWeightAveraging",
     "TQDMProgressBar",
@@ -62,6 +73,7 @@ __all__ = [
     "ThroughputMonitor",
     "Timer",
     "Tuner",
+    "WandbLogger",
     "WeightAveraging",
     "summarize",
 ]
@@ -81,10 +93,15 @@ _MODULES = {
     "LambdaCallback": "lambda_callback",
     "LearningRateFinder": "learning_rate_finder",
     "LearningRateMonitor": "learning_rate_monitor",
+    "Logger": "logger",
+    "MLFlowLogger": "mlflow_logger",
     "ModelSummary": "model_summary",
     "OnExceptionCheckpoint": "on_exception_checkpoint",
     "Preemption": "preemption",
+    "ProgressBar": "progress_bar",
     "RichModelSummary": "rich_model_summary",
+    "RichProgressBar": "rich_progress_bar",
+    "RichProgressBarTheme": "rich_theme",
     "SpikeDetection": "spike_detection",
     "StochasticWeightAveraging": "stochastic_weight_averaging",
     "TQDMProgressBar": "tqdm_progress_bar",
@@ -92,6 +109,7 @@ _MODULES = {
     "ThroughputMonitor": "throughput_monitor",
     "Timer": "timer",
     "Tuner": "tuner",
+    "WandbLogger": "wandb_logger",
     "WeightAveraging": "weight_averaging",
     "summarize": "summary",
 }

@@ -8,6 +8,9 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "averaging": ("torch",),
     "finetuning": ("torch",),
     "gradients": ("torch",),
+    "mlflow": ("mlflow",),
+    "mlflow-sqlite": ("mlflow", "sqlalchemy", "alembic"),
+    "notebook": ("tqdm", "ipywidgets"),
     "plot": ("matplotlib",),
     "profiler": ("torch",),
     "psutil": ("psutil",),
@@ -15,6 +18,7 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "summary": ("torch",),
     "tensorboard": ("tensorboard", "torch"),
     "tqdm": ("tqdm",),
+    "wandb": ("wandb",),
 }
 """The libraries that each extra of this package brings."""
 

@@ -20,6 +20,11 @@ class MetricsFile:
     old file or the new one. A file that exists already is continued; what a crash may have left of
     a last line that was not written to its end is dropped.
 
+    Attributes:
+        path: the file.
+        rows: how many rows it has, those that wait included.
+        last_step: the step of the last row, None where there is none.
+
     Raises:
         ValueError: the file exists and has no column ``step``: it is not ours to continue.
     """
@@ -28,6 +33,8 @@ class MetricsFile:
         self.path = path
         self._waiting: list[Row] = []
         self._columns: list[str] = []
+        self.rows = 0
+        self.last_step: int | None = None
         self._exists = path.exists()
         if self._exists:
             self._continue()
@@ -35,6 +42,8 @@ class MetricsFile:
     def add(self, row: Row) -> None:
         """Take in a row; ``flush`` writes it."""
         self._waiting.append(row)
+        self.rows += 1
+        self.last_step = int(row["step"])
 
     def flush(self) -> None:
         """Write the rows that wait."""
@@ -48,6 +57,32 @@ class MetricsFile:
             rows = [*self._read(), *self._waiting] if self._exists else self._waiting
             write_whole(self.path, _as_csv(columns, rows, header=True))
         self._columns, self._exists, self._waiting = columns, True, []
+
+    def cut(self, *, rows: int, step: int) -> None:
+        """Take away the rows that came after a moment, and the columns that only they had.
+
+        Args:
+            rows: how many rows there were at that moment.
+            step: the step of the last of them. Where the row at that place has another one, the
+                file is not the one that was counted: then the rows of later steps go.
+        """
+        self.flush()
+        all_rows = self._read() if self._exists else []
+        if len(all_rows) >= rows > 0 and _step(all_rows[rows - 1]) == step:
+            kept = all_rows[:rows]
+        else:
+            kept = [row for row in all_rows if _step(row) <= step]
+        if len(kept) == len(all_rows):
+            return
+        with_values = {name for row in kept for name, value in row.items() if value}
+        self._columns = sorted({"step", *with_values})
+        rows_left = [{name: row[name] for name in self._columns} for row in kept]
+        write_whole(self.path, _as_csv(self._columns, rows_left, header=True))
+        self._count(kept)
+
+    def _count(self, rows: list[Row]) -> None:
+        self.rows = len(rows)
+        self.last_step = _step(rows[-1]) if rows else None
 
     def _read(self) -> list[Row]:
         with self.path.open(newline="", encoding="utf-8") as file:
@@ -67,6 +102,11 @@ class MetricsFile:
             )
         if whole != text:
             write_whole(self.path, whole)
+        self._count(self._read())
+
+
+def _step(row: Row) -> int:
+    return int(float(row["step"] or 0))  # another program may have written it
 
 
 def _as_csv(columns: Iterable[str], rows: Iterable[Row], *, header: bool) -> str:

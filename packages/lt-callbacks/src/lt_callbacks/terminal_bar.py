@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Any, NoReturn, final
 
 from tqdm import tqdm
 
+from lt_callbacks.bar import Bar, Place
+from lt_callbacks.spelled_metrics import spelled
+
 if TYPE_CHECKING:  # it is generic for type checkers only
     _Bar = tqdm[NoReturn]
 else:
@@ -18,22 +21,20 @@ class TerminalBar(_Bar):
     """A bar that is drawn when it is told to, and at no other time.
 
     Args:
-        description: what stands to its left.
-        total: batches at its end, None where that is not known.
-        line: how many lines below the cursor.
-        done: batches that were done before the clock started.
+        place: what it is for.
+        above: how many lines to leave free above the first bar.
     """
 
     # tqdm would start a thread that redraws bars which were not updated for ten seconds.
     monitor_interval = 0
 
-    def __init__(self, description: str, *, total: int | None, line: int, done: int = 0) -> None:
-        self._metrics: Mapping[str, float] = {}
+    def __init__(self, place: Place, *, above: int = 0) -> None:
+        self._metrics: Mapping[str, Any] = {}
         super().__init__(
-            desc=description,
-            total=total,
-            initial=done,
-            position=line,
+            desc=place.description,
+            total=place.total,
+            initial=place.done,
+            position=above + place.line,
             dynamic_ncols=True,
             file=sys.stderr,
         )
@@ -48,14 +49,14 @@ class TerminalBar(_Bar):
             room = words["ncols"] - len(bare) - len(", ") + (9 if words["total"] else 0)
         return self.format_meter(**words | {"postfix": spelled(self._metrics, room)})
 
-    def draw(self, done: int, metrics: Mapping[str, float] | None = None) -> None:
+    def draw(self, done: int, metrics: Mapping[str, Any] | None = None) -> None:
         """Draw it with ``done`` batches done; without metrics, with those it had."""
         self.n = done
         if metrics is not None:
             self._metrics = metrics
         self.refresh()
 
-    def finish(self, metrics: Mapping[str, float] | None = None, *, stays: bool) -> None:
+    def finish(self, metrics: Mapping[str, Any] | None = None, *, stays: bool) -> None:
         """Leave a line on the screen, or none; without metrics, with those it had.
 
         Where everything was done the line is without the bar, which leaves room for the metrics.
@@ -70,42 +71,38 @@ class TerminalBar(_Bar):
             tqdm.write("\r" + line, file=self.fp)
 
 
-def spelled(metrics: Mapping[str, float], room: float = math.inf) -> str:
-    """Return metrics in one line, each number with three digits that count.
+@final
+class ForeignBar:
+    """A tqdm that somebody else made, as a bar."""
 
-    Args:
-        metrics: name to number; of ``name/dataloader_idx_0`` is shown ``name/0``.
-        room: columns. What does not fit is left out: half a number would be another one.
+    def __init__(self, made: Any, place: Place) -> None:
+        self._made = made
+        made.reset(place.total)
+        made.n = made.initial = place.done
+        if not made.desc:
+            made.set_description_str(place.description, refresh=False)
 
-    >>> spelled({"loss": 0.5, "acc": 1 / 3, "n": 1234.0})
-    'loss=0.500, acc=0.333, n=1.23e+03'
-    >>> spelled({"loss": 0.5, "acc": 1 / 3, "n": 1234.0}, room=30)
-    'loss=0.500, acc=0.333, ...'
-    """
-    words = [
-        f"{name.replace('/dataloader_idx_', '/')}={_number(value)}"
-        for name, value in metrics.items()
-    ]
-    line = ", ".join(words)
-    while words and len(line) > room:
-        words.pop()
-        line = ", ".join([*words, "..."])
-    return line
+    def draw(self, done: int, metrics: Mapping[str, Any] | None = None) -> None:
+        """Draw it with ``done`` batches done; without metrics, with those it had."""
+        self._made.n = done
+        if metrics is not None:
+            self._made.set_postfix_str(spelled(metrics), refresh=False)
+        self._made.refresh()
+
+    def finish(self, metrics: Mapping[str, Any] | None = None, *, stays: bool) -> None:
+        """Leave it on the screen, or not."""
+        self.draw(self._made.n, metrics)
+        self._made.leave = stays
+        self._made.close()
 
 
-def _number(value: float) -> str:
-    return f"{float(value):#.3g}".removesuffix(".")
+def as_bar(made: Any, place: Place) -> Bar:
+    """Return a tqdm as a bar: one of ours as it is."""
+    is_bar = hasattr(made, "draw") and hasattr(made, "finish")
+    bar: Bar = made if is_bar else ForeignBar(made, place)
+    return bar
 
 
 def write(text: str, *, file: Any = None, end: str = "\n") -> None:
     """Write lines to a file, standard output by default, above whatever bars there are."""
     tqdm.write(text, file=file or sys.stdout, end=end)
-
-
-def can_encode(character: str, stream: Any) -> bool:
-    """Return whether a stream can show a character."""
-    try:
-        character.encode(getattr(stream, "encoding", None) or "ascii")
-    except UnicodeEncodeError:
-        return False
-    return True

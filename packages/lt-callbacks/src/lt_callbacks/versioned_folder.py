@@ -44,6 +44,11 @@ class VersionedFolder:
         return self._version
 
     @property
+    def is_new(self) -> bool:
+        """Whether the version was left open and nobody has asked for it yet."""
+        return self._version is None
+
+    @property
     def root(self) -> Path:
         """The folder of all versions."""
         return Path(self.save_dir, self.name)
@@ -54,6 +59,10 @@ class VersionedFolder:
         version = self.version
         folder = version if isinstance(version, str) else f"version_{version}"
         return self.root / folder / self.sub_dir
+
+    def adopt(self, version: int | str) -> None:
+        """Take the version that rank 0 chose."""
+        self._version = version
 
     def claim(self) -> Path:
         """Make the folder and return it.

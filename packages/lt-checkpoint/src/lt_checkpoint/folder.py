@@ -46,7 +46,7 @@ class Folder:
     def __init__(self, disk: Disk, path: str, *, take_over: bool = False) -> None:
         self.disk, self.path = disk, path
         self._lock = FolderLock(path, take_over=take_over) if disk.renames else None
-        self._claimed = False
+        self._claimed = self._swept = False
         self._serial: int | None = None
 
     def claim(self) -> None:
@@ -62,19 +62,34 @@ class Folder:
                 self._lock.acquire()
             if not self._claimed:
                 committing.sweep(self.disk, self.path, locked=True)
-                self._claimed = True
+                self._claimed = self._swept = True
         except OSError as error:
             raise committing.failed(self.path, error) from error
 
-    def release(self) -> None:
-        """Let other runs write into the folder."""
-        if self._lock is not None:
-            self._lock.release()
-        self._claimed = False
+    def enter(self) -> None:
+        """Look whether this process may write, whether it claimed the folder or not.
 
-    def sweep(self) -> None:
-        """Clear away what dead processes of this machine left, without claiming the folder."""
-        committing.sweep(self.disk, self.path, locked=False)
+        Raises:
+            FolderInUseError: another run claimed it.
+            SaveError: the folder can't be written.
+        """
+        if self._claimed:
+            self.claim()  # others may have taken it for dead
+            return
+        if self._lock is not None:
+            self._lock.check()
+        if not self._swept:
+            try:
+                committing.sweep(self.disk, self.path, locked=False)
+            except OSError as error:
+                raise committing.failed(self.path, error) from error
+            self._swept = True
+
+    def release(self) -> None:
+        """Let other runs write into the folder, if this process had claimed it."""
+        if self._claimed and self._lock is not None:
+            self._lock.release()
+        self._claimed = self._swept = False
 
     def place(self, name: str) -> str:
         """Return the path of a checkpoint."""

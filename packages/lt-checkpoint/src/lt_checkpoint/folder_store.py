@@ -27,12 +27,11 @@ class FolderStore:
     A name is that of a checkpoint in the folder, a path, or a URL. ``"last"`` is the newest whole
     checkpoint by the step it says it is of, ``"best"`` the one with the best metric.
 
-    The first checkpoint that is saved or removed makes this process the one that writes into the
-    folder, until :meth:`close`.
+    Several processes may save into a folder, under different names, until one of them claims it.
 
     Args:
         root: the folder, or a URL (with the extra ``remote``). It is made when it is needed.
-        take_over: write into the folder although the lock in it is of another machine, which
+        take_over: claim the folder although the lock in it is of another machine, which
             can't be asked whether that run still lives. Where a scheduler starts a run anew on
             another machine, and never two at a time.
     """
@@ -66,11 +65,11 @@ class FolderStore:
         Raises:
             UnsavableStateError: the state holds something that is neither a tensor nor data.
             SaveError: it was not saved. What was there before is still there.
-            FolderInUseError: another run writes into the folder.
+            FolderInUseError: another run has claimed the folder.
         """
         ranks = world or Alone()
         folder, base = self._place(name)
-        on_first(ranks, folder.claim)
+        on_first(ranks, folder.enter)
         given = note or Note()
         words = {one: getattr(given, one) for one in Note.__slots__}
         words["metrics"] = {**given.metrics, **(metrics or {})}
@@ -116,7 +115,7 @@ class FolderStore:
         """
         folder, base = self._place(name)
         self._check_exists(folder, base)
-        folder.claim()
+        folder.enter()
         folder.remove(base)
 
     def manifest(self, name: str) -> Manifest:
@@ -161,7 +160,7 @@ class FolderStore:
         return self._folder(self.root).place(name)
 
     def claim(self) -> None:
-        """Become the one run that writes into the folder, before there is something to write.
+        """Become the one run that writes into the folder, until :meth:`close`, or its end.
 
         Raises:
             FolderInUseError: another one does.
@@ -170,7 +169,7 @@ class FolderStore:
         self._folder(self.root).claim()
 
     def close(self) -> None:
-        """Let other runs write into the folders."""
+        """Let other runs write into the folder again."""
         for folder in self._folders.values():
             folder.release()
 
@@ -302,8 +301,6 @@ def save(
 ) -> None:
     """Save a state as a folder of that path, whole or not at all, in any loop.
 
-    The folder that holds it is not claimed: several processes may save there, under other names.
-
     Args:
         state: a dict of tensors and data.
         path: where, or a URL; a checkpoint that is there already is replaced.
@@ -316,7 +313,7 @@ def save(
     """
     folder, name = FolderStore().folder(os.fspath(path))
     ranks = world or Alone()
-    on_first(ranks, folder.sweep)
+    on_first(ranks, folder.enter)
     folder.save(state, name, note=Note(metrics=metrics or {}), world=ranks)
 
 

@@ -50,6 +50,16 @@ class FolderLock:
             os.unlink(draft)
         raise self._in_use(None)
 
+    def check(self) -> None:
+        """Look whether this process may write, without taking the lock.
+
+        Raises:
+            FolderInUseError: another process has it, and may be alive.
+        """
+        holder = _read(self._holder_text() or "")
+        if holder is not None and holder != this_process() and not self._may_take(holder):
+            raise self._in_use(holder)
+
     def release(self) -> None:
         """Give the lock back, if this process has it."""
         if self._holder_text() == _spelled(this_process()):

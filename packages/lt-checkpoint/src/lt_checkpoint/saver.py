@@ -59,7 +59,7 @@ class Saver:
             return
         alone = Alone()
         folder, name = self._store.folder(path)
-        folder.claim()
+        folder.enter()
         copy = self._snapshots.take(draft(state))
         manifest = describe(state, note, alone)
 
@@ -102,12 +102,13 @@ class Saver:
         Raises:
             SaveError: it failed.
         """
-        if self._asynchronous or self._world.world_size == 1:
-            failure = self._background.take_failure()
-        else:
-            failure = on_first(self._world, self._background.take_failure)
-        if failure is not None:
-            raise SaveError(f"A checkpoint was not saved as it should. {failure}") from failure
+        said = on_first(self._world, self._failure)
+        if said is not None:
+            raise SaveError(said)
+
+    def _failure(self) -> str | None:
+        failure = self._background.take_failure()
+        return None if failure is None else str(failure)
 
     def claim(self) -> None:
         """Become the run that writes into the folder. Every rank calls it.

@@ -11,6 +11,7 @@ from lt_loop.ports import Backend, Feed, Program, Store, Stream, World
 from lt_loop.profiling import PassThroughProfiler, Profiler
 from lt_loop.progress import Progress
 from lt_loop.run import Preempted, RunResult
+from lt_loop.state import NothingLeftError
 from lt_loop.trainer import Trainer
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "Callback",
     "Feed",
     "Limits",
+    "NothingLeftError",
     "PassThroughProfiler",
     "Preempted",
     "Profiler",

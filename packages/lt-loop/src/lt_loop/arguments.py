@@ -21,12 +21,12 @@ from lt_loop.spelling import suggestion
 REMOVED: dict[str, str] = {
     "amp_backend": "precision",
     "amp_level": "precision",
-    "auto_lr_find": "a learning-rate finder callback",
-    "auto_scale_batch_size": "a batch-size finder callback",
+    "auto_lr_find": "the callback LearningRateFinder",
+    "auto_scale_batch_size": "the callback BatchSizeFinder",
     "auto_select_gpus": "devices",
     "checkpoint_callback": "enable_checkpointing",
     "distributed_backend": "strategy",
-    "log_gpu_memory": "a callback that logs it",
+    "log_gpu_memory": "the callback DeviceStatsMonitor",
     "max_nb_epochs": "max_epochs",
     "min_nb_epochs": "min_epochs",
     "nb_sanity_val_steps": "num_sanity_val_steps",
@@ -36,7 +36,7 @@ REMOVED: dict[str, str] = {
     "replace_sampler_ddp": "use_distributed_sampler",
     "resume_from_checkpoint": "fit(..., ckpt_path=...)",
     "row_log_interval": "log_every_n_steps",
-    "terminate_on_nan": "the callback GradientCheck",
+    "terminate_on_nan": "on_nonfinite",
     "test_percent_check": "limit_test_batches",
     "track_grad_norm": "the callback GradientCheck",
     "train_percent_check": "limit_train_batches",
@@ -280,7 +280,7 @@ def choose_callbacks(given: Mapping[str, Any], *, root: Path) -> tuple[Callback,
     ``logger`` and the arguments of :data:`SWITCHES` are spellings of ``callbacks=[...]``: None
     takes the default of an installed package, True insists on one, False forbids it. Where it is
     None, there is no model summary, and no checkpoint without a logger, which brings the run a
-    folder of its own.
+    folder of its own, nor where torch is not imported, which saving would import.
 
     Raises:
         LookupError: a default was insisted on and is not installed.
@@ -293,8 +293,9 @@ def choose_callbacks(given: Mapping[str, Any], *, root: Path) -> tuple[Callback,
         chosen += _default("logger", insist=logger is True, argument="logger", save_dir=root)
     elif logger is not False:
         chosen += _check_loggers(check_callbacks(_listed(logger), argument="logger"))
-    logs = any(overridden(callback, "on_log") for callback in chosen)
-    unasked = ("enable_progress_bar", "enable_checkpointing") if logs else ("enable_progress_bar",)
+    unasked = ["enable_progress_bar"]
+    if "torch" in sys.modules and any(overridden(callback, "on_log") for callback in chosen):
+        unasked.append("enable_checkpointing")
     for argument, role in SWITCHES.items():
         wanted = given[argument]
         present = [type(callback).__name__ for callback in chosen if callback.role == role]

@@ -37,9 +37,9 @@ def fit(run: Run) -> Generator[Progress, None, None]:
     if not sources:
         run.finish("limit_train_batches=0: nothing to train")
         return
-    training = Training(run, sources[0])
     if run.resume is not None:
-        restore(run, run.resume)
+        restore(run, run.resume)  # before validation loaders are opened, which may draw a seed
+    training = Training(run, sources[0])
     run.start_clock()
     run.at_safe_point = True
     reason = run.reason_to_stop(epoch_ended=True)

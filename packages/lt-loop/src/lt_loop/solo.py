@@ -191,7 +191,7 @@ class CountedIterable:
         self._loader = loader
         self._epoch = 0
         self._batch = 0
-        self._resumed = False
+        self._resumed = self._read = False
         self._reading: Iterator[Any] = iter(())
         self._ahead: list[Any] = []
         self.once: bool = iter(loader) is loader if hasattr(loader, "__next__") else False
@@ -214,7 +214,18 @@ class CountedIterable:
         return not self._ahead
 
     def epoch(self, index: int) -> Iterator[Any]:
-        """Yield the batches of one epoch; a restored position is reached by reading up to it."""
+        """Yield the batches of one epoch; a restored position is reached by reading up to it.
+
+        Raises:
+            ValueError: the loader can be read once, and was.
+        """
+        if self.once and self._read:
+            raise ValueError(
+                "A loader that is read in several epochs starts anew each time. Received a "
+                f"{type(self._loader).__name__}, which can be read once. Pass a list, or an object "
+                "whose __iter__ returns a new iterator."
+            )
+        self._read = True
         skip = self._batch if self._resumed and index == self._epoch else 0
         self._resumed = False
         self._epoch, self._batch = index, 0

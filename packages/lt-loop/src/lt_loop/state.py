@@ -41,6 +41,14 @@ PER_RANK = [["backend", "rng"], ["loops", "feed"], ["loops", "logbook"], ["loops
 _OF_WEIGHTS = ("format", "epoch", "global_step", "state_dict", "hyper_parameters")
 
 
+class NothingLeftError(ValueError):
+    """A run was to go on from a state in which it has reached its limits already.
+
+    A script that is started again until its run has ended catches it: the run ended between its
+    last checkpoint and its own end.
+    """
+
+
 def capture(run: Run, *, weights_only: bool = False, copy: bool = True) -> dict[str, Any]:
     """Return everything that must survive, as of the last safe point.
 
@@ -134,6 +142,7 @@ def restore_early(run: Run, state: Mapping[str, Any]) -> None:
     Comes before the optimizers and the loaders are made. The backend must have been set up.
 
     Raises:
+        NothingLeftError: the run's limits are reached already.
         ValueError: the state is of another format, or has nothing but weights.
     """
     _check_format(run, state)
@@ -236,7 +245,7 @@ def _check_unfinished(run: Run) -> None:
         reason = reason or f"max_time={limits.max_time!r}"
     if reason is not None:
         limit = reason.removesuffix(" reached")
-        raise ValueError(
+        raise NothingLeftError(
             f"A resumed run must have something left to do. Received {limit} and a state of "
             f"epoch {run.progress.epoch}, step {run.progress.steps}. Raise the limit."
         )

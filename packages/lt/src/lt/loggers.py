@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import lt_callbacks
 
 if TYPE_CHECKING:
-    from lt_callbacks import CSVLogger, TensorBoardLogger
+    from lt_callbacks import CSVLogger, Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 
-__all__ = ["CSVLogger", "TensorBoardLogger"]
+__all__ = ["CSVLogger", "Logger", "MLFlowLogger", "TensorBoardLogger", "WandbLogger"]
 
 
 def __getattr__(name: str) -> Any:

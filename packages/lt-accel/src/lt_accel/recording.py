@@ -1,0 +1,213 @@
+"""Recording: a whole training step as one CUDA graph, which the GPU replays by itself.
+
+A small model's step is hundreds of kernels that each take the CPU longer to launch than the GPU to
+compute. A graph launches all of them at once: forward, backward, clipping and the optimizer.
+
+In a loop, the parts of a step are calls of their own, so a recording begins where the step function
+is called and ends where the optimizer has stepped. From then on calling the step function replays
+all of it, and the other calls have nothing left to do.
+
+What a graph holds are kernels and addresses, so: shapes stay, numbers that Python holds stay (a
+learning rate must be a tensor to change), nothing may wait for the GPU, and what Python does in the
+step happens only while it is recorded.
+"""
+
+import gc
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Protocol, TypeVar, cast, final
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_flatten, tree_unflatten
+
+Fn = TypeVar("Fn", bound=Callable[..., Any])
+
+WARM_UP = 3
+"""Steps before the recording: in these, libraries choose algorithms and optimizers make their
+state, which can't be recorded."""
+
+
+class Recorder(Protocol):
+    """What records and replays, so that the rules around it can be tried out without a GPU."""
+
+    def prepare(self) -> None:
+        """Get ready, before the steps that warm up."""
+
+    def begin(self) -> None:
+        """Begin to record instead of to compute."""
+
+    def end(self) -> None:
+        """End the recording."""
+
+    def replay(self) -> None:
+        """Compute what was recorded."""
+
+
+@final
+class CudaRecorder:
+    """Records on a stream of its own, which stays this thread's stream: the default one can't."""
+
+    def __init__(self, device: torch.device) -> None:
+        """Start nothing yet: CUDA must not be touched before processes are started."""
+        self._device = device
+        self._stream: Any = None
+        self._graph: Any = None
+
+    def prepare(self) -> None:
+        """Change to the stream on which everything of the training happens from here."""
+        if self._stream is None:
+            self._stream = torch.cuda.Stream(self._device)
+        self._stream.wait_stream(torch.cuda.current_stream(self._device))
+        torch.cuda.set_stream(self._stream)
+
+    def begin(self) -> None:
+        """Begin to record."""
+        torch.cuda.synchronize(self._device)
+        gc.collect()  # freeing memory of another recording in the midst of this one is an error
+        self._graph = torch.cuda.CUDAGraph()
+        # Other threads, such as the one that pins batches, may go on calling CUDA meanwhile.
+        self._graph.capture_begin(capture_error_mode="thread_local")
+
+    def end(self) -> None:
+        """End the recording."""
+        self._graph.capture_end()
+
+    def replay(self) -> None:
+        """Launch the graph."""
+        self._graph.replay()
+
+
+@final
+class Recorded:
+    """A compilation that records training steps whole, after some that warm up.
+
+    Attributes:
+        replaying: whether the step under way is a replay, so that it is all done already.
+        norm: what clipping returned when it was recorded; a replay writes the new norm into it.
+    """
+
+    records = True
+
+    def __init__(self, recorder: Recorder, compiled: Callable[[Any], Any]) -> None:
+        """Take what records, and what compiles a step before that."""
+        self._recorder, self._compiled = recorder, compiled
+        self.replaying = False
+        self.norm: Tensor | None = None
+        self._calls = 0
+        self._recording = False
+        self._inputs: list[Any] = []
+        self._output: Any = None
+        self._optimizers: Sequence[Any] = ()
+        self._rates: list[Any] = []
+
+    def begin(self, program: Any, optimizers: Iterable[Any]) -> None:
+        """Forget what was recorded: memory that it would write to may be another's by now.
+
+        Raises:
+            ValueError: an optimizer can't be recorded.
+        """
+        self._optimizers = list(optimizers)
+        for optimizer in self._optimizers:
+            check_capturable(optimizer)
+        self._calls, self._inputs, self._output, self.norm = 0, [], None, None
+        self.replaying = self._recording = False
+        self._recorder.prepare()
+
+    def wrap(self, fn: Fn, phase: str = "train") -> Fn:
+        """Return the step, which is recorded when it has been called often enough.
+
+        Raises:
+            ValueError: gradients are accumulated.
+        """
+        if phase == "accumulate":
+            raise ValueError(
+                "A CUDA graph holds a whole step, from the batch to the optimizer. Received "
+                "accumulate_grad_batches above 1 and compile={'cuda_graph': True}. Drop one of "
+                "them."
+            )
+        compute = self._compiled(fn)
+
+        def step(*arguments: Any) -> Any:
+            self._calls += 1
+            if self._calls <= WARM_UP:
+                return compute(*arguments)
+            if self._inputs:
+                return self._replay(arguments)
+            return self._record(compute, arguments)
+
+        return cast(Fn, step)
+
+    def stepped(self) -> None:
+        """Note that an optimizer has stepped: that is the end of what is recorded."""
+        if not self._recording:
+            return
+        self._recording = False
+        self._recorder.end()
+        self._recorder.replay()  # recording computes nothing
+
+    def _record(self, compute: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+        leaves, structure = tree_flatten(arguments)
+        self._inputs = [leaf.clone() if isinstance(leaf, Tensor) else leaf for leaf in leaves]
+        self._rates = self._learning_rates()
+        self._recorder.begin()
+        self._recording = True
+        try:
+            self._output = compute(*tree_unflatten(self._inputs, structure))
+        except RuntimeError as error:
+            raise RuntimeError(
+                "A step that is recorded as a CUDA graph can't wait for the GPU, nor read from "
+                f"or copy to it. Received: {error} Take item(), print() and float() out of the "
+                "step, or leave out compile={'cuda_graph': True}."
+            ) from error
+        return self._output
+
+    def _replay(self, arguments: tuple[Any, ...]) -> Any:
+        leaves, _ = tree_flatten(arguments)
+        if len(leaves) != len(self._inputs):
+            raise self._other_batch(f"{len(self._inputs)} parts", f"{len(leaves)}")
+        for static, leaf in zip(self._inputs, leaves, strict=True):
+            if isinstance(static, Tensor):
+                if not isinstance(leaf, Tensor) or leaf.shape != static.shape:
+                    raise self._other_batch(
+                        f"a tensor of shape {tuple(static.shape)}",
+                        f"{tuple(leaf.shape)}" if isinstance(leaf, Tensor) else repr(leaf),
+                    )
+                static.copy_(leaf, non_blocking=True)
+        if self._learning_rates() != self._rates:
+            raise ValueError(
+                "A number in a CUDA graph stays what it was when it was recorded. Received "
+                f"learning rates of {self._learning_rates()} after {self._rates}. Make the "
+                "optimizer with lr=torch.tensor(...), which schedules change in place."
+            )
+        self.replaying = True
+        self._recorder.replay()
+        return self._output
+
+    def _learning_rates(self) -> list[Any]:
+        """Return the learning rates that are numbers; a tensor's address is recorded instead."""
+        return [
+            None if isinstance(group["lr"], Tensor) else group["lr"]
+            for optimizer in self._optimizers
+            for group in optimizer.param_groups
+        ]
+
+    @staticmethod
+    def _other_batch(recorded: str, received: str) -> ValueError:
+        return ValueError(
+            f"All batches of a CUDA graph have one shape. Received {received} after {recorded}. "
+            "Make the loader with drop_last=True, or leave out compile={'cuda_graph': True}."
+        )
+
+
+def check_capturable(optimizer: Any) -> None:
+    """Refuse an optimizer that counts its steps on the CPU.
+
+    Raises:
+        ValueError: it does.
+    """
+    if any(group.get("capturable") is False for group in optimizer.param_groups):
+        name = type(optimizer).__name__
+        raise ValueError(
+            f"An optimizer in a CUDA graph counts its steps on the GPU. Received a {name} with "
+            f"capturable=False. Make it with {name}(..., capturable=True)."
+        )

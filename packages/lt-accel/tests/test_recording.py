@@ -1,0 +1,206 @@
+"""The rules of recording a step, with a recorder that computes on the CPU what it would replay."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import mse_loss
+
+from lt_accel import TorchBackend, select
+from lt_accel.compilation import compilation
+from lt_accel.precision import Precision
+from lt_accel.recording import WARM_UP, Recorded
+
+
+class Rehearsed:
+    """Takes the place of a GPU: between begin and end nothing may have changed; replay computes."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+        self.compute: Any = None
+        self.before: list[Tensor] = []
+        self.model: Any = None
+
+    def prepare(self) -> None:
+        self.calls.append("prepare")
+
+    def begin(self) -> None:
+        self.calls.append("begin")
+        self.before = [p.detach().clone() for p in self.model.parameters()]
+
+    def end(self) -> None:
+        self.calls.append("end")
+        with torch.no_grad():  # what was computed while recording is undone: it is only recorded
+            for parameter, value in zip(self.model.parameters(), self.before, strict=True):
+                parameter.copy_(value)
+
+    def replay(self) -> None:
+        self.calls.append("replay")
+        self.compute()
+
+
+class Trained:
+    """A training of a small model through a backend that records."""
+
+    def __init__(self, **options: Any) -> None:
+        self.recorder = Rehearsed()
+        self.recorded = Recorded(self.recorder, lambda fn: fn)
+        self.backend = TorchBackend("cpu", compilation=self.recorded)
+        torch.manual_seed(0)
+        self.model = self.recorder.model = nn.Linear(3, 1)
+        self.optimizer = torch.optim.SGD(self.model.parameters(), **{"lr": 0.1, **options})
+        self.backend.setup(self.model, [self.optimizer])
+        self.evaluations = 0
+        self.step = self.backend.wrap_step(self.loss, "train")
+        self.recorder.compute = self.recompute
+
+    def loss(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:
+        self.evaluations += 1
+        return mse_loss(self.model(batch[0]), batch[1])
+
+    def recompute(self) -> None:
+        x, y, _ = self.recorded._inputs
+        loss = mse_loss(self.model(x), y)
+        for parameter in self.model.parameters():
+            parameter.grad = None
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), 0.5)
+        self.optimizer.step()
+        with torch.no_grad():
+            self.recorded._output.copy_(loss)
+            if self.recorded.norm is not None:
+                self.recorded.norm.copy_(norm)
+
+    def run(self, batches: Any) -> list[tuple[float, float]]:
+        seen = []
+        for index, batch in enumerate(batches):
+            loss = self.step(batch, index)
+            self.backend.zero_grad(self.optimizer)
+            self.backend.backward(loss)
+            norm = self.backend.clip(self.optimizer, 0.5)
+            assert self.backend.step(self.optimizer)
+            seen.append((float(loss.detach()), float(norm)))  # type: ignore[arg-type]
+        return seen
+
+
+def batches(count: int = 7) -> list[tuple[Tensor, Tensor]]:
+    generator = torch.Generator().manual_seed(1)
+    made = torch.randn(count, 4, 4, generator=generator)
+    return [(one[:, :3], one[:, 3:]) for one in made]
+
+
+def by_hand() -> tuple[list[tuple[float, float]], nn.Module]:
+    torch.manual_seed(0)
+    model = nn.Linear(3, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    seen = []
+    for x, y in batches():
+        optimizer.zero_grad()
+        loss = mse_loss(model(x), y)
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(model.parameters(), 0.5)
+        optimizer.step()
+        seen.append((float(loss.detach()), float(norm)))
+    return seen, model
+
+
+def test_the_same_steps_are_taken() -> None:
+    trained = Trained()
+    seen = trained.run(batches())
+    expected, model = by_hand()
+    assert seen == expected
+    assert all(map(torch.equal, trained.model.parameters(), model.parameters()))
+    # The user's code ran for the steps that warm up and for the recording.
+    assert trained.evaluations == WARM_UP + 1
+    replays = len(batches()) - WARM_UP
+    assert trained.recorder.calls == ["prepare", "begin", "end", *["replay"] * replays]
+
+
+def test_a_restored_state_is_recorded_anew() -> None:
+    trained = Trained()
+    first = batches()
+    trained.run(first[:5])
+    state = trained.backend.capture()
+    trained.run(first[5:])
+    trained.backend.restore(state)
+    trained.evaluations = 0
+    trained.run(first[5:])
+    assert trained.evaluations == 2  # warming up again
+    assert all(map(torch.equal, trained.model.parameters(), by_hand()[1].parameters()))
+
+
+def test_shapes_stay() -> None:
+    trained = Trained()
+    trained.run(batches(5))
+    x, y = batches()[0]
+    with pytest.raises(ValueError, match=r"\(2, 3\) after a tensor of shape \(4, 3\).*drop_last"):
+        trained.step((x[:2], y[:2]), 5)
+    with pytest.raises(ValueError, match="Received 2 after 3 parts"):
+        trained.step(x, 5)
+
+
+def test_a_learning_rate_that_is_a_number_stays() -> None:
+    trained = Trained()
+    trained.run(batches(5))
+    trained.optimizer.param_groups[0]["lr"] = 0.2
+    with pytest.raises(ValueError, match=r"rates of \[0.2\] after \[0.1\].*lr=torch.tensor"):
+        trained.run(batches(1))
+
+
+def test_a_learning_rate_that_is_a_tensor_may_change() -> None:
+    trained = Trained(lr=torch.tensor(0.1))
+    trained.run(batches(5))
+    trained.optimizer.param_groups[0]["lr"].fill_(0.2)
+    trained.run(batches(1))
+
+
+def test_what_cannot_be_recorded() -> None:
+    trained = Trained()
+    with pytest.raises(ValueError, match="accumulate_grad_batches above 1"):
+        trained.backend.wrap_step(trained.loss, "accumulate")
+    with pytest.raises(ValueError, match="Received a closure for SGD"):
+        trained.backend.step(trained.optimizer, lambda: None)
+    adam = torch.optim.AdamW(trained.model.parameters())
+    with pytest.raises(ValueError, match=r"AdamW with capturable=False. Make it with AdamW\("):
+        trained.backend.setup(trained.model, [adam])
+
+
+def test_a_step_that_waits_for_the_gpu_says_so() -> None:
+    trained = Trained()
+
+    def loss(batch: Any, index: int) -> Tensor:
+        if index == WARM_UP:
+            raise RuntimeError("operation not permitted when stream is capturing")
+        return trained.loss(batch, index)
+
+    trained.step = trained.backend.wrap_step(loss, "train")
+    with pytest.raises(
+        RuntimeError, match=r"can't wait for the GPU.*not permitted when.*Take item"
+    ):
+        trained.run(batches())
+
+
+@pytest.mark.parametrize(
+    ("device", "precision", "ranks", "message"),
+    [
+        ("cpu", "32-true", 1, "a device cpu. Use accelerator='cuda'"),
+        ("cuda", "16-mixed", 1, "precision='16-mixed', which skips steps. Use 'bf16-mixed'"),
+        ("cuda", "32-true", 2, "2 processes, which exchange gradients in it. Use devices=1"),
+    ],
+)
+def test_where_it_is_not_possible(device: str, precision: str, ranks: int, message: str) -> None:
+    word = {"cuda_graph": True}
+    with pytest.raises(ValueError, match=message):
+        compilation(word, torch.device(device), Precision.named(precision), ranks=ranks)
+
+
+def test_the_word() -> None:
+    found = compilation(
+        {"cuda_graph": True}, torch.device("cuda"), Precision.named("bf16-mixed"), ranks=1
+    )
+    assert found.records
+    off = compilation({"cuda_graph": False}, torch.device("cpu"), Precision.named(32), ranks=1)
+    assert not off.records
+    with pytest.raises(ValueError, match="a device cpu"):
+        select(accelerator="cpu", compile={"cuda_graph": True})
