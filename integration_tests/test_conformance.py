@@ -4,10 +4,13 @@ lt-accel and lt-data know nothing of lt-loop, so the kits meet them here. The de
 are held by its own tests. ``NoStore`` is no store: it keeps nothing, and says so.
 """
 
+import copy
 import datetime
+import gc
 import random
 import tempfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +20,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
-from lt_accel import SingleProcess, TorchBackend, isolate_rng
+from lt_accel import SingleProcess, TorchBackend, isolate_rng, select
 from lt_checkpoint import FolderStore
 from lt_data import TorchFeed
 from lt_loop.conformance import (
@@ -25,6 +28,7 @@ from lt_loop.conformance import (
     FeedConformance,
     StoreConformance,
     WorldConformance,
+    failures,
 )
 
 
@@ -104,6 +108,32 @@ class TestFloat16Mixed(TorchKit):
         return x / 10, y / 10  # else the scale that a scaler begins with is too much for float16
 
 
+KITS: dict[str, type[TorchKit]] = {
+    "32-true": TestSinglePrecision,
+    "64-true": TestDoublePrecision,
+    "bf16-mixed": TestBfloat16Mixed,
+    "bf16-true": TestBfloat16,
+    "16-mixed": TestFloat16Mixed,
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+@pytest.mark.parametrize("precision", KITS)
+def test_two_ranks_keep_what_one_promises(precision: str, strategy: str) -> None:
+    """The whole kit in each of two processes, with the backend that they share a program by."""
+    chosen = select(accelerator="cpu", devices=2, strategy=strategy, precision=precision)
+
+    class Kit(KITS[precision]):  # type: ignore[misc]
+        make = staticmethod(partial(copy.copy, chosen.backend))
+
+    def run() -> dict[str, str]:
+        gc.freeze()  # each setup of DDP collects garbage; what was here before is none
+        return {name: repr(error) for name, error in failures(Kit).items()}
+
+    assert chosen.world.launch(lambda: chosen.world.gather(run())) == [{}, {}]
+
+
 @pytest.mark.gpu
 class TestCuda(TorchKit):
     @staticmethod
@@ -127,6 +157,15 @@ class TestCudaFloat16Mixed(TestFloat16Mixed):
 
 class TestOneProcess(WorldConformance):
     make = staticmethod(SingleProcess)
+
+
+@pytest.mark.slow
+class TestTwoProcesses(WorldConformance):
+    """Started by the world, and talking through gloo."""
+
+    @staticmethod
+    def make() -> Any:
+        return select(accelerator="cpu", devices=2, strategy="ddp").world
 
 
 class TestListsOfBatches(FeedConformance):

@@ -1,6 +1,7 @@
 """Backends of a third party: packages of their own, found by name, held by the kit."""
 
 import ast
+import importlib
 import os
 import re
 import subprocess
@@ -8,10 +9,13 @@ import sys
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 import lt
+from lt.callbacks import ModelCheckpoint
 
 ROOT = Path(__file__).parent.parent
 BACKENDS = ROOT / "examples" / "backends"
@@ -83,6 +87,52 @@ def test_an_example_keeps_the_promises_of_the_port(
     assert passed, run.stdout
     assert int(passed[1]) > 30, run.stdout
     assert "skipped" not in run.stdout, run.stdout
+
+
+def test_what_a_backend_captures_survives_in_the_store_of_the_house(
+    install_example: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that goes on from a checkpoint in a folder comes to the bits of one that never stopped.
+
+    The store knows nothing of NumPy's backend, which knows nothing of stores.
+    """
+    monkeypatch.syspath_prepend(str(install_example("numpy_backend")))
+    lt_numpy = importlib.import_module("lt_numpy")
+
+    class Line:
+        trainer: Any = None
+
+        def __init__(self) -> None:
+            self.w = lt_numpy.Parameter(np.zeros(3))
+
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            (x,) = batch
+            error = x @ self.w.value - 1
+            return lt_numpy.Loss((error**2).mean(), [(self.w, x.T @ error / len(x))])
+
+        def configure_optimizers(self) -> Any:
+            return lt_numpy.SGD([self.w], lr=0.01)
+
+    def fit(folder: str, *, max_epochs: int, ckpt_path: Any = None) -> np.ndarray:
+        line = Line()
+        trainer = lt.Trainer(
+            backend=lt_numpy.NumpyBackend(),
+            max_epochs=max_epochs,
+            callbacks=ModelCheckpoint(tmp_path / folder, filename="{epoch}"),
+            logger=False,
+            enable_progress_bar=False,
+        )
+        trainer.fit(line, batches, ckpt_path=ckpt_path)
+        return line.w.value
+
+    rng = np.random.default_rng(0)
+    batches = [(rows,) for rows in rng.normal(size=(6, 4, 3))]
+    fit("stopped", max_epochs=2)
+    resumed = fit("stopped", max_epochs=4, ckpt_path=tmp_path / "stopped" / "epoch=1.ckpt")
+    whole = fit("whole", max_epochs=4)
+
+    assert np.array_equal(resumed, whole)
+    assert not np.array_equal(whole, np.zeros(3))
 
 
 def definitions(source: str) -> dict[str, str]:

@@ -63,6 +63,16 @@ def test_the_closure_of_a_package_is_a_row_with_its_figures(capsys, monkeypatch)
     assert float(in_all) == pytest.approx(float(own), abs=0.06)
 
 
+def test_a_closure_that_is_not_installed_is_named_rather_than_counted(capsys, monkeypatch):
+    def lacks(name: str, *, extras: tuple[str, ...] = ()) -> set[str]:
+        raise importlib.metadata.PackageNotFoundError("a-client")
+
+    monkeypatch.setattr(closure, "brought_by", lacks)
+    monkeypatch.setattr("sys.argv", ["closure.py", "lt-loop"])
+    assert closure.main() == 0
+    assert "lt-loop: not known here, where a-client is not installed" in capsys.readouterr().out
+
+
 def copy_of_the_house(target: Path) -> list[house.Package]:
     shutil.copy(house.ROOT / "hatch.toml", target)
     for package in PACKAGES:

@@ -52,7 +52,11 @@ def main() -> int:
         everything = tuple(house[name].extras)
         for extras in [(), everything] if everything else [()]:
             title = f"{name}[{','.join(extras)}]" if extras else name
-            brought = {one: megabytes(one, house) for one in brought_by(name, extras=extras)}
+            try:
+                brought = {one: megabytes(one, house) for one in brought_by(name, extras=extras)}
+            except importlib.metadata.PackageNotFoundError as error:
+                print(f"{title}: not known here, where {error.name} is not installed")
+                continue
             own = megabytes(name, house)
             total = own + sum(brought.values())
             print(f"{title:<50} {len(brought):>6} {own:>8.2f} {total:>10.1f}")

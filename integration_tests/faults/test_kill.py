@@ -12,7 +12,7 @@ import torch
 
 from lt_checkpoint import FolderStore, verify
 
-STEPS = 400
+STEPS = 1_000_000  # none of them gets there
 
 MODES: dict[str, dict[str, Any]] = {
     "keep 1": {},
@@ -30,7 +30,7 @@ def checked(folder: Path, keep: int) -> int:
     for name in whole:
         verify(folder / name)  # whatever bears a final name is whole
     hidden = [name for name in entries if name.startswith(".") and name != ".lock"]
-    assert len(whole) <= keep + 2, "the one under way, and one that was yet to be deleted"
+    assert len(whole) <= keep + 2, "what one save replaced may not be deleted yet"
     assert len(hidden) <= 3, "what the run before left was swept"
     return int(FolderStore(folder).load("last")["global_step"]) if whole else 0
 
@@ -55,8 +55,6 @@ def test_killed_again_and_again(
         time.sleep(chance.uniform(0, 0.1))
         one.kill()
         lines = note.read_text().splitlines()
-        if any(line.startswith("ended") for line in lines):
-            break
         assert one.process.exitcode == -9
         before, reached = reached, checked(folder, keep)
         if mode in ("keep 1", "best and last"):  # those that save every step, and wait for it

@@ -80,6 +80,7 @@ def main() -> None:
         gradient_clip_val=1.0,
         callbacks=EarlyStopping("val_loss", patience=5),
         logger=logger,
+        enable_checkpointing=False,  # that of lt-checkpoint, where it is installed, imports torch
         enable_progress_bar=False,
     )
     start = time.perf_counter()

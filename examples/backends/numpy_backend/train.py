@@ -65,6 +65,7 @@ def main() -> None:
         accumulate_grad_batches=2,
         callbacks=EarlyStopping("val_loss", patience=3),
         logger=logger,
+        enable_checkpointing=False,  # that of lt-checkpoint, where it is installed, imports torch
         enable_progress_bar=False,
     )
     result = trainer.fit(LogisticRegression(8), batches[:20], batches[20:])

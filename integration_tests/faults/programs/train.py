@@ -13,7 +13,6 @@ import torch
 
 from lt_checkpoint import ModelCheckpoint
 from lt_loop import Callback, Trainer
-from lt_loop.solo import DuckBackend
 
 given: dict[str, Any] = globals()["given"]
 folder, note = given["folder"], given["note"]
@@ -69,7 +68,7 @@ torch.set_num_threads(1)
 torch.manual_seed(1)
 model = Line()
 trainer = Trainer(
-    backend=DuckBackend(),
+    accelerator="cpu",
     callbacks=[ModelCheckpoint(folder, "{step}", every_n_train_steps=1, **given["words"]), Notes()],
     logger=False,
     enable_progress_bar=False,

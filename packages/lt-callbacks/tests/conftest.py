@@ -73,7 +73,8 @@ def make_trainer() -> Callable[..., Trainer]:
 
     def make(*callbacks: Any, **words: Any) -> Trainer:
         quiet = {"enable_progress_bar": None, "enable_checkpointing": False}
-        quiet["enable_model_summary"] = False
+        if not any(c.role == "model_summary" for c in callbacks):
+            quiet["enable_model_summary"] = False
         words = {"max_epochs": 20, "num_sanity_val_steps": 0} | quiet | words
         if words["enable_progress_bar"] is None:
             words["enable_progress_bar"] = any(c.role == "progress_bar" for c in callbacks)

@@ -90,9 +90,9 @@ CASES: dict[str, tuple[str, list[str], str]] = {
     ),
     "a name without a path": (
         "",
-        ["--model", "Lime"],
-        "lt fit: model: no class is known by the name 'Lime' alone. Write its path, as in "
-        "my_package.Lime.",
+        ["--model", "Zyx"],
+        "lt fit: model: no class is known by the name 'Zyx' alone. Write its path, as in "
+        "my_package.Zyx.",
     ),
     "a word instead of a number or a class": (
         "trainer: {logger: maybe}",

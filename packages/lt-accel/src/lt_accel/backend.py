@@ -277,16 +277,6 @@ class TorchBackend:
             self._compilation.norm = norm
         return norm
 
-    def bring_home(self, program: Any, weights: Mapping[str, Any]) -> None:
-        """Give a program that was trained in other processes its weights, in their precision.
-
-        It stays where it is: this process may never have seen the device.
-        """
-        if isinstance(program, nn.Module):
-            self.precision.convert(program)
-        if hasattr(program, "load_state_dict"):
-            program.load_state_dict(weights)
-
     def first_non_finite(self, optimizer: Any) -> str | None:
         """Return the name of a parameter whose gradient is not finite, None where none is.
 
@@ -387,7 +377,8 @@ class TorchBackend:
         """
         if isinstance(program, nn.Module):
             self.precision.convert(program)
-        program.load_state_dict(weights)
+        if hasattr(program, "load_state_dict"):
+            program.load_state_dict(weights)
 
 
 def _shared(state: Any) -> Any:

@@ -71,7 +71,13 @@ class Compiled:
         self._options = dict(options)
 
     def begin(self, program: Any, optimizers: Iterable[Any]) -> None:
-        """Do nothing."""
+        """Keep what the program logs out of the graphs, which would be compiled anew for it.
+
+        Its ``log`` is called as ever, from between two graphs.
+        """
+        log = getattr(program, "log", None)
+        if callable(log) and hasattr(program, "__dict__") and "log" not in vars(program):
+            vars(program)["log"] = torch.compiler.disable(log)
 
     def wrap(self, fn: Fn, phase: str = "train") -> Fn:
         """Return the compiled step; it is compiled when it is first called."""

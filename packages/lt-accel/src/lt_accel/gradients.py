@@ -61,11 +61,9 @@ def first_non_finite(program: Any, optimizer: Any) -> str | None:
     pairs = list(named()) if callable(named) else []
     known = {id(parameter) for _, parameter in pairs}
     pairs += [("a parameter", p) for p in parameters_of(optimizer) if id(p) not in known]
-    gradients = [
-        (name, grad.to_local() if hasattr(grad, "to_local") else grad)
-        for name, parameter in pairs
-        if id(parameter) in held and (grad := parameter.grad) is not None and grad.numel()
-    ]
+    whole = [(name, p.grad) for name, p in pairs if id(p) in held and p.grad is not None]
+    parts = [(name, g.to_local() if hasattr(g, "to_local") else g) for name, g in whole]
+    gradients = [(name, part) for name, part in parts if part.numel()]  # a rank's may be empty
     if not gradients:
         return None
     largest = torch._foreach_norm([grad for _, grad in gradients], float("inf"))  # noqa: SLF001

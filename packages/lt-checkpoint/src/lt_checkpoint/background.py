@@ -20,7 +20,7 @@ class Background:
 
     def start(self, work: Callable[[], None]) -> None:
         """Run a function in the background, after what runs there has ended."""
-        self._join()
+        self.wait()
 
         def run() -> None:
             try:
@@ -38,11 +38,12 @@ class Background:
 
     def take_failure(self) -> Exception | None:
         """Wait for what runs; return the first failure since the last call, None for none."""
-        self._join()
+        self.wait()
         failure, self._failure = self._failure, None
         return failure
 
-    def _join(self) -> None:
+    def wait(self) -> None:
+        """Return when nothing runs."""
         thread, self._thread = self._thread, None
         if thread is None:
             return

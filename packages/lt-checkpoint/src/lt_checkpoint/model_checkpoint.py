@@ -21,7 +21,7 @@ from lt_checkpoint.folder import Note
 from lt_checkpoint.folder_store import FolderStore
 from lt_checkpoint.ledger import Ledger
 from lt_checkpoint.moments import Moments
-from lt_checkpoint.places import EXTENSION, is_url
+from lt_checkpoint.places import EXTENSION, inside
 from lt_checkpoint.saver import Saver
 from lt_checkpoint.top_k import Kept, Score
 from lt_loop import Callback, Preempted, Trainer
@@ -242,8 +242,11 @@ class ModelCheckpoint(Callback):
         self._saver.claim()
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
-        """Begin to count."""
+        """Begin to count; delete what a run that this one continues had yet to delete."""
         self.moments.start(trainer.global_step)
+        newest, obsolete = self._ledger.kept.newest, self._ledger.obsolete
+        if self._saver is not None and newest and obsolete:
+            self._saver.prune(newest, obsolete)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
@@ -350,11 +353,7 @@ class ModelCheckpoint(Callback):
         parts = [name] if prefix is None else [prefix, name]
         parts += [] if ver is None else [f"v{ver}"]
         name = f"{self.CHECKPOINT_JOIN_CHAR.join(parts)}{self.FILE_EXTENSION}"
-        if self.dirpath is None:
-            return name
-        return (
-            f"{self.dirpath}/{name}" if is_url(self.dirpath) else os.path.join(self.dirpath, name)
-        )
+        return name if self.dirpath is None else inside(self.dirpath, name)
 
     def _act(self, trainer: Trainer, *, ranked: bool = True) -> None:
         """Save what was decided, if it is among the best and not saved yet."""

@@ -16,7 +16,7 @@ import os
 import re
 from typing import NamedTuple
 
-from lt_checkpoint.disk import Disk, LocalDisk
+from lt_checkpoint.disk import Disk
 from lt_checkpoint.owner import Owner, this_process
 
 EXTENSION = ".ckpt"
@@ -67,6 +67,11 @@ def is_url(path: str) -> bool:
     return re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", path) is not None
 
 
+def inside(folder: str, name: str) -> str:
+    """Return the path or URL of a name in a folder."""
+    return f"{folder}/{name}" if is_url(folder) else os.path.join(folder, name)
+
+
 def split(path: str) -> tuple[str, str]:
     """Split a path into the folder and the name in it.
 
@@ -75,11 +80,11 @@ def split(path: str) -> tuple[str, str]:
     """
     if is_url(path):
         folder, _, name = path.rstrip("/").rpartition("/")
-        inside = folder.endswith("/")
+        bare = folder.endswith("/")
     else:
         folder, name = os.path.split(os.path.abspath(os.path.expanduser(path)))
-        inside = False
-    if not name or inside or name.startswith(".") or any(ord(c) < 32 for c in name):
+        bare = False
+    if not name or bare or name.startswith(".") or any(ord(c) < 32 for c in name):
         raise ValueError(
             "A checkpoint has a name in a folder, which does not begin with a dot. Received "
             f"{path!r}. Use one like 'checkpoints/epoch=3.ckpt'."
@@ -94,8 +99,3 @@ def kept_copy(disk: Disk, folder: str, name: str) -> str | None:
         if found is not None and found.kind == "kept" and found.name == name:
             return disk.join(folder, other)
     return None
-
-
-def local() -> Disk:
-    """Return the disk of paths that are no URLs."""
-    return LocalDisk()

@@ -51,15 +51,15 @@ class Saver:
             UnsavableStateError: it holds something that is no data.
             SaveError: it was not saved.
         """
-        follow_up = self._follow_up(path, obsolete)
         if not self._asynchronous:
             self._store.save(state, path, note=note, world=self._world)
-            if follow_up is not None and self._world.rank == 0:
-                self._background.start(follow_up)
+            self.prune(path, obsolete)
             return
+        follow_up = self._follow_up(path, obsolete)
         alone = Alone()
         folder, name = self._store.folder(path)
         folder.enter()
+        self._background.wait()  # what is on its way is in the memory that is about to be used
         copy = self._snapshots.take(draft(state))
         manifest = describe(state, note, alone)
 
@@ -69,6 +69,12 @@ class Saver:
                 follow_up()
 
         self._background.start(work)
+
+    def prune(self, path: str, obsolete: Sequence[str]) -> None:
+        """Delete what a checkpoint replaced, once that was read back: as a save does after it."""
+        follow_up = self._follow_up(path, obsolete)
+        if follow_up is not None and self._world.rank == 0:
+            self._background.start(follow_up)
 
     def _follow_up(self, path: str, obsolete: Sequence[str]) -> Callable[[], None] | None:
         """Return what reads a checkpoint back and deletes what it replaces; None for nothing."""

@@ -117,7 +117,8 @@ def _batches(run: Run, source: Source, index: int, step: Any, page: Page) -> Ite
         batches = islice(batches, run.limits.num_sanity_val_steps)
     batch_idx, batch = -1, None
     for batch_idx, batch in enumerate(batches):
-        run.raise_for_signal()
+        if run.signal and run.may_leave_evaluation():
+            run.raise_for_signal()
         if together:
             _somebody_has(world, True)
         batch = place(batch)

@@ -86,9 +86,9 @@ def _brought_home(run: Run, answer: T) -> Returned[T]:
 
 
 def _take_in(run: Run, returned: Returned[Any]) -> None:
-    bring_home = getattr(run.ports.backend, "bring_home", None)
-    if returned.weights is not None and bring_home is not None:
-        bring_home(run.program, returned.weights)
+    adopt = getattr(run.ports.backend, "adopt", None)
+    if returned.weights is not None and adopt is not None:
+        adopt(run.program, returned.weights)
     elif returned.weights is not None and hasattr(run.program, "load_state_dict"):
         run.program.load_state_dict(returned.weights)
     for callback, state in zip(run.callbacks, returned.callbacks, strict=True):

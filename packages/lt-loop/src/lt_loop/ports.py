@@ -72,7 +72,7 @@ class Backend(Protocol):
     A backend may also have ``collective_forward``, True where all ranks must run the same number of
     forward passes, in an evaluation too; ``device_mesh``, which a module then finds under the same
     name; and ``first_non_finite(optimizer)``, the name of a parameter whose gradient is not finite,
-    or None, which ``on_nonfinite`` asks for; and ``bring_home(program, weights)``, which gives the
+    or None, which ``on_nonfinite`` asks for; and ``adopt(program, weights)``, which gives the
     program of the process that called the weights it got in others, if loading them is not enough.
     """
 
@@ -81,6 +81,7 @@ class Backend(Protocol):
 
         Called without optimizers first. In a fit the optimizers are made then, for the program as
         it is by now (moved, sharded, its weights restored), and this is called again with them.
+        For another program, what was set up before is let go.
 
         Raises:
             ValueError: an optimizer holds none of the program's parameters.
@@ -155,7 +156,8 @@ class Backend(Protocol):
     def restore(self, state: Mapping[str, Any]) -> None:
         """Put back what :meth:`capture` returned; going on from it gives the same bits.
 
-        Also called before optimizers are set up, to have the program as it was then.
+        Also called before optimizers are set up, to have the program as it was then; then it may
+        be given ``program`` alone, with ``optimizers`` empty and nothing else.
         """
 
 
@@ -180,7 +182,8 @@ class World(Protocol):
 
         A world that starts processes itself runs ``main`` in those and not here, has an attribute
         ``starts_processes`` that is True until then, and returns the result of rank 0. Whatever
-        ends a rank ends the others, and the first failure is raised here.
+        ends a rank ends the others, and the first failure is raised here. Works again for the next
+        run.
         """
 
     def reduce(self, values: Sequence[float], op: Reduction) -> list[float]:
@@ -239,14 +242,15 @@ class Stream(Protocol):
         """Go on from a position that :meth:`state_dict` returned."""
 
     def close(self) -> None:
-        """Let go of workers and files. Called once, also after a failure."""
+        """Let go of workers and files, also after a failure. May be called twice."""
 
 
 @runtime_checkable
 class Feed(Protocol):
     """What comes next, and where were we: turns a loader into a :class:`Stream`.
 
-    Where the world has several ranks, the feed shares the data among them.
+    Where the world has several ranks, the feed shares the data among them: in training all get as
+    many batches, in an evaluation each sample is read by one. All go on from rank 0's position.
 
     A feed may also have a method ``in_order(loader)``, which returns the loader without its
     shuffling, or the loader itself where there is none. ``overfit_batches`` asks for it.
@@ -282,7 +286,10 @@ class Store(Protocol):
         metrics: Mapping[str, float] | None = None,
         world: World | None = None,
     ) -> None:
-        """Save a state under a name. When it returns, the state survives a crash."""
+        """Save a state under a name. When it returns, the state survives a crash.
+
+        Where the name is taken, the new state takes the place of the old, or is refused.
+        """
 
     def load(self, name: str, *, world: World | None = None) -> Mapping[str, Any]:
         """Return a saved state.

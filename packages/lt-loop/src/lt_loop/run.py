@@ -299,6 +299,17 @@ class Run:
         if self.signal:
             raise Preempted(self.signal)
 
+    def may_leave_evaluation(self) -> bool:
+        """Return whether a signal may end the run between two batches of an evaluation.
+
+        Within a fit that is so for Ctrl-C alone, in one process, where no callback saves at the
+        next safe point: that one comes after the evaluation, and there all ranks agree.
+        """
+        if self.fn != "fit":
+            return True
+        saves = any(c.signals or c.grace_seconds is not None for c in self.callbacks)
+        return self.signal == signal.SIGINT and self.ports.world.world_size == 1 and not saves
+
     def _wish(self) -> int:
         """Return what this rank wants to happen at this safe point, as a code."""
         if self.signal:

@@ -19,6 +19,7 @@ class TestIterable(FeedConformance):
     # It refuses to share: another feed can.
     test_ranks_share_an_evaluation = None
     test_ranks_share_the_training = None
+    test_ranks_go_on_from_the_position_of_rank_0 = None
 
 
 class Shuffled:
@@ -232,7 +233,7 @@ class HandsOutItsPosition(PlainStream):
             yield self.state_dict() and batch
 
 
-@breaks("a_position_within_an_epoch_is_gone_on_from")
+@breaks("a_position_within_an_epoch_is_gone_on_from", "ranks_go_on_from_the_position_of_rank_0")
 class RepeatsABatch(PlainStream):
     def load_state_dict(self, state: Any) -> None:
         whole = state["batch"] == self.length
@@ -310,6 +311,21 @@ class ReadsAllOnEveryRank(PlainFeed):
 class SharesTheTrainingUnevenly(PlainFeed):
     def open(self, loader: Any, *, phase: Any, world: Any) -> Any:
         return super().open(loader, phase=phase if alone(world) else "test", world=world)
+
+
+class OfOneRank(PlainStream):
+    """Takes no other rank's position."""
+
+    def state_dict(self) -> Any:
+        return {**super().state_dict(), "rank": getattr(self._loader, "rank", 0)}
+
+    def load_state_dict(self, state: Any) -> None:
+        if state["rank"] != getattr(self._loader, "rank", 0):
+            raise ValueError("The position of another rank.")
+        super().load_state_dict(state)
+
+
+breaks("ranks_go_on_from_the_position_of_rank_0")(OfOneRank)
 
 
 @pytest.mark.parametrize("broken", shelf.all, ids=lambda broken: broken.make.__name__)

@@ -3,10 +3,10 @@
 Each is imported when it is first asked for, with the library it needs.
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import lt_callbacks
+from lt_checkpoint import ModelCheckpoint
 from lt_loop import Callback
 
 if TYPE_CHECKING:
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
         TQDMProgressBar,
         WeightAveraging,
     )
-    from lt_checkpoint import ModelCheckpoint
 
 __all__ = [
     "BackboneFinetuning",
@@ -71,6 +70,4 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name == "ModelCheckpoint":
-        return import_module("lt_checkpoint").ModelCheckpoint
     return getattr(lt_callbacks, name)

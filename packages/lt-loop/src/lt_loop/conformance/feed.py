@@ -340,6 +340,23 @@ class FeedConformance(ABC):
                 f"{list((found - expected).elements())}."
             )
 
+    def test_ranks_go_on_from_the_position_of_rank_0(self) -> None:
+        """A state holds one position for all ranks, from which each goes on in its own share."""
+
+        def resume(world: World) -> None:
+            expected = self._read(self._open(world=world), 0)
+            first, second = self._open(world=world), self._open(world=world)
+            self._read(first, 0, most=1)
+            second.load_state_dict(world.broadcast(copy.deepcopy(first.state_dict())))
+            found = self._read(second, 0)
+            assert found == expected[1:], (
+                f"Every rank goes on from rank 0's position. Rank {world.rank} received {found}, "
+                f"expected {expected[1:]}."
+            )
+
+        for world_size in (2, 3):
+            in_ranks(world_size, resume)
+
     def _shared(self, world_size: int, phase: Phase) -> list[list[list[Any]]]:
         """Return what each rank reads, in epoch 0."""
 
