@@ -15,6 +15,16 @@ from typing import Any
 import pytest
 import torch
 
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "whole: a part of the whole form, for --whole-faults")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("whole") and not item.config.getoption("--whole-faults", False):
+        pytest.skip("a part of the whole form: --whole-faults")
+
+
 WARM = Path(__file__).parents[1] / "programs" / "warm.py"
 
 

@@ -13,6 +13,11 @@ KILLED = "SIGKILL"
 
 CASES: dict[str, dict[str, Any]] = {
     "no workers": {},
+    "all of it": {
+        "workers": [0, 2, 1],
+        "ema": True,
+        "trainer": {"precision": "bf16-mixed", "val_check_interval": 3},
+    },
     "workers": {"workers": [2, 2, 2]},
     "other numbers of workers": {"workers": [0, 2, 1]},
     "bf16, and an average of the weights": {
@@ -23,7 +28,13 @@ CASES: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "case",
+    [
+        *("no workers", "all of it"),
+        *(pytest.param(name, marks=pytest.mark.whole) for name in list(CASES)[2:]),
+    ],
+)
 def test_killed_twice(
     case: str,
     tmp_path: Path,
@@ -63,19 +74,22 @@ def test_stopped_by_max_steps(
     assert rows(tmp_path / "part") == rows(tmp_path / "whole")
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.whole)])
 def test_two_ranks(
     workers: int,
     tmp_path: Path,
     script: Callable[..., Any],
     rows: Callable[[Path], Any],
     assert_same: Callable[[Any, Any], None],
+    instants: Callable[[int, int], range],
 ) -> None:
     words: dict[str, Any] = {"trainer": {"devices": 2, "strategy": "ddp"}, "workers": workers}
     whole = script("fit", root=str(tmp_path / "whole"), **words)
     assert whole.wait() == 0, whole.told()
-    for harm in ({"on_train_batch_end 3": KILLED}, {"on_train_epoch_end 6": KILLED}, {}):
-        part = script("fit", root=str(tmp_path / "part"), harm=harm, **words)
+    harms = [{"on_train_batch_end 4": KILLED}, {"on_train_epoch_end 6": KILLED}, {}]
+    # Each starts two processes more, so the short form kills once.
+    for seed, harm in zip((7, 100, 101), harms[len(instants(1, 0)) :], strict=False):
+        part = script("fit", root=str(tmp_path / "part"), harm=harm, seed=seed, **words)
         assert part.wait() == (1 if harm else 0), part.told()
         assert not harm or "was killed by SIGKILL" in part.errors
         part.wait_until_alone()

@@ -1,5 +1,6 @@
 """Signals in training, in validation and in saving: an end at a safe point, an exit code."""
 
+import itertools
 import os
 import signal
 from collections.abc import Callable
@@ -28,8 +29,13 @@ def whole(script_of_module: Callable[..., Any], tmp_path_factory: Any) -> Any:
     return one
 
 
-@pytest.mark.parametrize("moment", MOMENTS)
-@pytest.mark.parametrize("name", CODES)
+@pytest.mark.parametrize(
+    ("name", "moment"),
+    [
+        pytest.param(*both, marks=[] if both in SHORT else [pytest.mark.whole])
+        for both in itertools.product(CODES, MOMENTS)
+    ],
+)
 def test_once(
     name: str,
     moment: str,
@@ -37,11 +43,8 @@ def test_once(
     tmp_path: Path,
     script: Callable[..., Any],
     assert_same: Callable[[Any, Any], None],
-    instants: Callable[[int, int], range],
 ) -> None:
     """With Preemption and a ModelCheckpoint that saves rarely: what is done is not lost."""
-    if len(instants(0, 1)) == 0 and (name, moment) not in SHORT:
-        pytest.skip("a part of the whole form: --whole-faults")
     words: dict[str, Any] = {"root": str(tmp_path), "saving": {"every_n_train_steps": 1000}}
     words["preemption"] = {"grace_seconds": 60}
     one = script("fit", harm={MOMENTS[moment]: name}, **words)
@@ -61,8 +64,14 @@ def check_end(one: Any, name: str) -> None:
     assert one.notes[-1] == "handlers as before"
 
 
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
-@pytest.mark.parametrize("asynchronous", [False, True])
+@pytest.mark.parametrize(
+    ("name", "asynchronous"),
+    [
+        *(("SIGTERM", False), ("SIGINT", True)),
+        pytest.param("SIGINT", False, marks=pytest.mark.whole),
+        pytest.param("SIGTERM", True, marks=pytest.mark.whole),
+    ],
+)
 def test_in_saving(
     name: str, asynchronous: bool, tmp_path: Path, script: Callable[..., Any]
 ) -> None:

@@ -83,7 +83,7 @@ def test_a_folder_for_reading(read_only: Path, script: Callable[..., Any]) -> No
     assert not any(note.startswith("start ") for note in one.notes), "before the first step"
 
 
-@pytest.mark.parametrize("asynchronous", [False, True])
+@pytest.mark.parametrize("asynchronous", [pytest.param(False, marks=pytest.mark.whole), True])
 def test_a_save_that_hangs_ends_with_the_grace(
     asynchronous: bool,
     whole: Any,
@@ -105,8 +105,8 @@ def test_a_save_that_hangs_ends_with_the_grace(
     assert_same(again, whole)
 
 
-@pytest.mark.parametrize("asynchronous", [False, True])
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+@pytest.mark.parametrize("asynchronous", [pytest.param(False, marks=pytest.mark.whole), True])
+@pytest.mark.parametrize("name", [pytest.param("SIGTERM", marks=pytest.mark.whole), "SIGINT"])
 def test_or_by_a_second_signal(
     name: str, asynchronous: bool, tmp_path: Path, script: Callable[..., Any]
 ) -> None:
@@ -121,7 +121,7 @@ def test_or_by_a_second_signal(
     assert FolderStore(tmp_path / "checkpoints").load("last")["global_step"] == 2
 
 
-@pytest.mark.parametrize("devices", [1, 2])
+@pytest.mark.parametrize("devices", [pytest.param(1, marks=pytest.mark.whole), 2])
 def test_what_it_started_ends_with_it(
     devices: int, tmp_path: Path, script: Callable[..., Any]
 ) -> None:
