@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from lt_accel.snapshot import copied, restore_optimizer
+from lt_accel.snapshot import copied, load_program, restore_optimizer
 
 
 def train(model: nn.Module, optimizer: torch.optim.Optimizer, steps: int, seed: int) -> None:
@@ -69,3 +69,25 @@ def test_copies_share_nothing() -> None:
     assert not copy["a"].requires_grad
     assert copy["c"] == {"deep": [1]}
     assert copy["d"] == {1, 2}
+
+
+def test_a_program_may_take_what_a_state_and_it_share() -> None:
+    class Grown(nn.Module):
+        strict_loading = False
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.old, self.new = nn.Linear(2, 2), nn.Linear(2, 2)
+
+    program = Grown()
+    before = program.new.weight.clone()
+    state = {"old.weight": torch.ones(2, 2), "old.bias": torch.ones(2), "gone": torch.ones(1)}
+
+    with pytest.warns(UserWarning, match=r"without new\.weight, new\.bias, and with gone, which"):
+        load_program(program, state)
+
+    assert torch.equal(program.old.weight, torch.ones(2, 2))
+    assert torch.equal(program.new.weight, before)
+    program.strict_loading = True
+    with pytest.raises(RuntimeError, match="Missing key"):
+        load_program(program, state)

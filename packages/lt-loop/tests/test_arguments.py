@@ -408,6 +408,7 @@ LOGGER = """
 from lt_loop import Callback
 
 class DefaultLogger(Callback):
+    log_dir = "logs"
     made = []
     def __init__(self, save_dir):
         self.made.append(save_dir)
@@ -449,7 +450,7 @@ def test_with_nothing_installed_there_are_the_users_callbacks(install: Install) 
         ({"logger": []}, ["DefaultBar"]),
         ({"enable_progress_bar": False}, ["DefaultLogger", "Keeper"]),
         ({"logger": False, "enable_progress_bar": False}, []),
-        ({"logger": LogKeeper()}, ["LogKeeper", "Keeper", "DefaultBar"]),
+        ({"logger": LogKeeper()}, ["LogKeeper", "DefaultBar"]),
         ({"callbacks": Bar()}, ["Bar", "DefaultLogger", "Keeper"]),
         ({"callbacks": Bar(), "enable_progress_bar": True}, ["Bar", "DefaultLogger", "Keeper"]),
         ({"callbacks": Callback()}, ["Callback", "DefaultLogger", "Keeper", "DefaultBar"]),

@@ -1,7 +1,8 @@
 """Snapshots: copies of state that later steps cannot change, and putting them back."""
 
 import copy
-from collections.abc import Mapping
+import warnings
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from torch import Tensor
@@ -59,7 +60,18 @@ def load_program(program: Any, state: Mapping[str, Any]) -> None:
     its part.
     """
     now = dict(program.state_dict()) if hasattr(program, "state_dict") else {}
-    program.load_state_dict({key: spread_like(value, now.get(key)) for key, value in state.items()})
+    spread = {key: spread_like(value, now.get(key)) for key, value in state.items()}
+    if getattr(program, "strict_loading", True):
+        program.load_state_dict(spread)
+        return
+    left = program.load_state_dict(spread, strict=False)
+    if left.missing_keys or left.unexpected_keys:
+        warnings.warn(
+            f"strict_loading=False loads what a state and {type(program).__name__} share. Received "
+            f"a state without {_listed(left.missing_keys)}, and with "
+            f"{_listed(left.unexpected_keys)}, which nothing takes.",
+            stacklevel=2,
+        )
 
 
 def spread_like(value: Any, like: Any) -> Any:
@@ -114,3 +126,7 @@ def move_optimizer(optimizer: Any) -> None:
     """Bring an optimizer's state to the devices and dtypes of its parameters, if it has any."""
     if optimizer.state:
         optimizer.load_state_dict(optimizer.state_dict())
+
+
+def _listed(keys: Sequence[str]) -> str:
+    return ", ".join(keys) or "nothing"

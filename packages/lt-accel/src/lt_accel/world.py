@@ -24,6 +24,7 @@ class SingleProcess:
     world_size: int = 1
     local_rank: int = 0
     node_rank: int = 0
+    num_nodes: int = 1
     restarts: int = 0
 
     def launch(self, main: Callable[[], T]) -> T:
@@ -116,6 +117,11 @@ class TorchWorld:
     def node_rank(self) -> int:
         """This machine among all, from 0."""
         return self._place.node_rank
+
+    @property
+    def num_nodes(self) -> int:
+        """How many machines there are."""
+        return max(1, self.world_size // len(self.devices))
 
     @property
     def restarts(self) -> int:

@@ -279,8 +279,8 @@ def choose_callbacks(given: Mapping[str, Any], *, root: Path) -> tuple[Callback,
 
     ``logger`` and the arguments of :data:`SWITCHES` are spellings of ``callbacks=[...]``: None
     takes the default of an installed package, True insists on one, False forbids it. Where it is
-    None, there is no model summary, and no checkpoint without a logger, which brings the run a
-    folder of its own, nor where torch is not imported, which saving would import.
+    None, there is no model summary, and no checkpoint without a logger that has a ``log_dir``, a
+    folder for this run alone, nor where torch is not imported, which saving would import.
 
     Raises:
         LookupError: a default was insisted on and is not installed.
@@ -294,7 +294,7 @@ def choose_callbacks(given: Mapping[str, Any], *, root: Path) -> tuple[Callback,
     elif logger is not False:
         chosen += _check_loggers(check_callbacks(_listed(logger), argument="logger"))
     unasked = ["enable_progress_bar"]
-    if "torch" in sys.modules and any(overridden(callback, "on_log") for callback in chosen):
+    if "torch" in sys.modules and any(hasattr(type(one), "log_dir") for one in chosen):
         unasked.append("enable_checkpointing")
     for argument, role in SWITCHES.items():
         wanted = given[argument]

@@ -78,6 +78,7 @@ def plan_run(  # noqa: PLR0913 - what a call of fit, validate, test or predict s
     for phase in ("train", "validate") if fn == "fit" else (fn,):
         if overridden(model, STEPS[phase]):
             check_step(model, STEPS[phase])
+    run.asked_for = resume
     if not getattr(ports.world, "starts_processes", False):  # else they load it themselves
         run.resume = find_state(
             resume,

@@ -135,6 +135,7 @@ class Run:
         self.rollbacks = 0
         self.left_out: set[tuple[int, int]] = set()  # batches by epoch and index, after a rollback
         self.verbose = False
+        self.asked_for: Any = None  # what ckpt_path said
         self.resume: Mapping[str, Any] | None = None
         self.result: RunResult | None = None
         self.stop_request: str | None = None

@@ -1,6 +1,7 @@
 """What callbacks and modules may read of a run, under Lightning's names."""
 
 import math
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -220,6 +221,26 @@ class RunView:
         return TrainerState(fn=run.fn, status="interrupted" if run.failed else "finished")
 
     @property
+    def interrupted(self) -> bool:
+        """Whether the last run ended by an exception."""
+        return self.state.status == "interrupted"
+
+    @property
+    def received_sigterm(self) -> bool:
+        """Whether the run, or the last one, was told to end by SIGTERM."""
+        return self._run is not None and self._run.signal == signal.SIGTERM
+
+    @property
+    def ckpt_path(self) -> Any:
+        """What ``ckpt_path`` of the run said, None where it said nothing."""
+        return self._run.asked_for if self._run else None
+
+    @property
+    def enable_validation(self) -> bool:
+        """Whether the run validates."""
+        return self._run is not None and (self._run.fn == "validate" or self._run.validates)
+
+    @property
     def sanity_checking(self) -> bool:
         """Whether the validation code is being tried out before training."""
         return self._stage() == "sanity_check"
@@ -361,3 +382,24 @@ class RunView:
     def is_global_zero(self) -> bool:
         """Whether this is the process that writes logs and files."""
         return self.global_rank == 0
+
+    @property
+    def node_rank(self) -> int:
+        """This machine among all, from 0."""
+        return int(getattr(self._ports.world, "node_rank", 0))
+
+    @property
+    def num_nodes(self) -> int:
+        """How many machines there are."""
+        return int(getattr(self._ports.world, "num_nodes", 1))
+
+    @property
+    def num_devices(self) -> int:
+        """How many processes there are on each machine."""
+        return self.world_size // self.num_nodes
+
+    def print(self, *args: Any, **kwargs: Any) -> None:
+        """Print on rank 0 alone, above the progress bar where there is one."""
+        if self.is_global_zero:
+            write = getattr(self.progress_bar_callback, "print", print)
+            write(*args, **kwargs)

@@ -72,6 +72,11 @@ class LTModule(StepHooks, nn.Module):
         return next((tensor.device for tensor in self._tensors()), torch.device("cpu"))
 
     @property
+    def on_gpu(self) -> bool:
+        """Whether it is on a CUDA device."""
+        return self.device.type == "cuda"
+
+    @property
     def dtype(self) -> torch.dtype:
         """The dtype of the first floating-point parameter or buffer; torch's default else."""
         floats = (tensor.dtype for tensor in self._tensors() if tensor.is_floating_point())
