@@ -4,6 +4,7 @@ A process so forked is like one that was started: it has a session of its own, i
 are files, and what its program does not catch ends it as it ends a script.
 """
 
+import gc
 import importlib
 import json
 import os
@@ -18,6 +19,8 @@ for name in (
     importlib.import_module(name)
 
 importlib.import_module("torch").set_num_threads(1)
+gc.collect()
+gc.freeze()  # a collection would write to all pages, which a forked process would have to copy
 
 
 def put(path: str, text: str) -> None:
