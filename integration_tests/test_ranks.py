@@ -3,6 +3,8 @@
 Each run of two starts two processes, which costs seconds; so each is made once and looked at often.
 """
 
+import os
+import signal
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -152,3 +154,49 @@ def test_an_evaluation_by_two_counts_each_sample_once(ddp: Ran, one: Ran) -> Non
 
     predicted = torch.cat(ddp.trainer.predict(ddp.model, DataLoader(TEST, 32)))
     assert torch.equal(predicted.sort().values, X[1408:].sum(1).sort().values)
+
+
+class Dying(Net):
+    """Its rank 1 is killed in the midst of the second epoch, the first time it comes there."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.folder = folder
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        first = self.trainer.ports.world.restarts == 0
+        if first and self.global_rank == 1 and self.global_step == 30:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().training_step(batch, batch_idx)
+
+
+def dying(folder: Path, **words: Any) -> tuple[lt.Trainer, Net]:
+    lt.seed_everything(3)
+    model = Dying(folder)
+    trainer = lt.Trainer(
+        accelerator="cpu",
+        devices=2,
+        strategy="ddp",
+        precision="64-true",
+        max_epochs=2,
+        callbacks=[ModelCheckpoint(folder, every_n_train_steps=4)],
+        logger=False,
+        enable_progress_bar=False,
+        gradient_clip_val=1.0,
+        **words,
+    )
+    trainer.fit(model, DataLoader(TRAIN, 32, shuffle=True))
+    return trainer, model
+
+
+def test_a_rank_that_is_killed_ends_the_group_and_is_named(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match=r"[Rr]ank 1.*SIGKILL"):
+        dying(tmp_path)
+
+
+def test_a_group_starts_again_from_its_newest_checkpoint(tmp_path: Path, ddp: Ran) -> None:
+    trainer, model = dying(tmp_path, max_restarts=1)
+
+    assert trainer.global_step == 44
+    for mine, theirs in zip(model.parameters(), ddp.model.parameters(), strict=True):
+        assert torch.equal(mine, theirs)

@@ -294,3 +294,39 @@ def test_schedules_go_on_where_they_were() -> None:
 
     assert state["lr_schedulers"] == [{"steps": 3}]
     assert program.weight.value == by_hand(DATA, halve_each_step=True)
+
+
+class Prefetching(DuckBackend):
+    """Reads one batch ahead, as a GPU's backend does."""
+
+    prefetches = True
+    pulled = 0
+
+    def prefetch(self, batches: Any) -> Any:
+        before: list[Any] = []
+        for batch in batches:
+            self.pulled += 1
+            if before:
+                yield before.pop()
+            before.append(batch)
+        yield from before
+
+
+@pytest.mark.parametrize("limit", [1.0, 4])
+@pytest.mark.parametrize("stop", [1, 3, 4, 5, 9])
+def test_a_position_is_the_programs_where_batches_are_read_ahead(stop: int, limit: Any) -> None:
+    words = {"max_epochs": 3, "limit_train_batches": limit}
+    whole, backend = Line(), Prefetching()
+    make_trainer(backend=backend, **words).fit(whole, DATA)
+    assert whole.weight.value == by_hand(DATA[: 4 if limit == 4 else 6], epochs=3)
+    assert backend.pulled == 3 * (4 if limit == 4 else 6)
+
+    first, program = make_trainer(backend=Prefetching(), **words), Line()
+    for progress in first.steps(Line(), DATA):
+        if progress.steps == stop:
+            break
+    state = first.capture()
+    make_trainer(backend=Prefetching(), **words).fit(program, DATA, ckpt_path=state)
+
+    assert state["loops"]["feed"]["train"][0]["batch"] == (state["loops"]["progress"]["batch"] or 4)
+    assert program.weight.value == whole.weight.value

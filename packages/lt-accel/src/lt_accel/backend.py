@@ -212,6 +212,11 @@ class TorchBackend:
         step = self.sharding.wrap(step, phase)
         return _detecting_anomalies(step) if self._detects and trains else step
 
+    @property
+    def prefetches(self) -> bool:
+        """Whether :meth:`prefetch` does anything here that :meth:`place` does not."""
+        return self.device.type == "cuda"
+
     def prefetch(self, batches: Iterable[Any]) -> Iterator[Any]:
         """Place batches one ahead of the program, on a GPU while it computes.
 

@@ -110,7 +110,11 @@ class FolderLogger(Logger, ABC):
             self.save()
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
-        """Take away what was recorded after the state, in a fit that goes on from one."""
-        if trainer.progress.batches and self.writes:
+        """Take away what was recorded after the state, in a fit that goes on from one.
+
+        One that was to go on from the last checkpoint where there is none yet takes away all: a run
+        that was killed before its first save may have left some.
+        """
+        if trainer.ckpt_path is not None and self.writes:
             with self.tolerating("taking away what was recorded after the state"):
                 self.take_back(trainer.global_step)

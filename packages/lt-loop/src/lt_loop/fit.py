@@ -7,9 +7,10 @@ length is known; otherwise the end of the epoch is the first thing to happen aft
 """
 
 import dataclasses
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Any
 
+from lt_loop.ahead import Ahead
 from lt_loop.automatic import automatic_step
 from lt_loop.batches import windows
 from lt_loop.evaluate import evaluate, sanity_check
@@ -70,7 +71,6 @@ class Training:
         self.window = run.window
         step = leaving_out(run, automatic_step(run) if run.automatic else manual_step(run))
         self.step = run.profiling.timed(step, TRAINING_BATCH)
-        self.place = bind_place(run)
         self.starts = run.hooks["on_train_batch_start"]
         self.ends = run.hooks["on_train_batch_end"]
         self.wants_outputs = run.hooks["training_epoch_end"]
@@ -96,6 +96,7 @@ class Training:
         """Take a loader, for the first epoch or for those that follow."""
         run = self.run
         self.source = source
+        self.ahead, self.place = reading_ahead(run, source)
         self.interval = validation_interval(run, source)
         _check_readable(run, source)
 
@@ -132,6 +133,8 @@ class Training:
         validation_is_due = interval.over if interval and self.validation else None
         start, size = progress.batch, run.limits.accumulation(progress.epoch)
         batches = self.source.epoch(progress.epoch, start=start)
+        run.sources.ahead = self.ahead
+        batches = self.ahead.read(batches) if self.ahead else batches
         for batch, window, closes in windows(batches, size, self.source.length, start=start):
             run.at_safe_point = False
             batch_idx = run.batch_idx = progress.batch
@@ -270,6 +273,23 @@ class Training:
         if progress.batch == self.source.batches:  # the last batch, which has not been asked after
             return self.interval.over()
         return requested and self.validated_at != progress.batches
+
+
+def reading_ahead(run: Run, source: Source) -> tuple[Ahead | None, Callable[[Any], Any]]:
+    """Return who reads a training loader ahead, and what places its batches then.
+
+    Nobody does where the backend has no use for it, the program moves batches itself, or only the
+    loader knows which batch is the last.
+    """
+    place, backend = bind_place(run), run.ports.backend
+    useful = getattr(backend, "prefetches", False) and source.length is not None
+    if not useful or place != backend.place:
+        return None, place
+    return Ahead(source.stream, backend.prefetch), _as_it_is  # type: ignore[attr-defined]
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
 
 
 def _schedules(run: Run, interval: str) -> tuple[list[Schedule], list[Schedule]]:

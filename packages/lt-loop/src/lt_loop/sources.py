@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Any, Literal
 
+from lt_loop.ahead import Ahead
 from lt_loop.hooks import overridden
 from lt_loop.limits import Limits, batches_within
 from lt_loop.ports import Feed, Phase, Stream, World
@@ -78,6 +79,7 @@ class Sources:
         self._closed: dict[LoaderStage, list[Source]] = {}  # at the end of the run
         self._asked: dict[LoaderStage, int | None] = {}  # in which epoch they were asked for
         self._position: dict[str, Any] = {"train": []}
+        self.ahead: Ahead | None = None  # who reads the training loader ahead of the program
 
     def has(self, stage: LoaderStage) -> bool:
         """Return whether there is a loader for a stage, without asking for it."""
@@ -133,6 +135,7 @@ class Sources:
         if asked is None or epoch - asked >= every:
             if stage == "train":
                 self._position = self.state_dict()
+                self.ahead = None
             _close(self._opened.pop(stage))
 
     def opened(self, stage: LoaderStage) -> list[Source]:
@@ -166,10 +169,13 @@ class Sources:
         """Return the position in the training data; once closed, the position then."""
         if "train" not in self._opened:
             return self._position
+        if self.ahead is not None:
+            return {"train": [self.ahead.position()]}
         return {"train": [source.stream.state_dict() for source in self._opened["train"]]}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a position. The training loader must be open."""
+        self.ahead = None
         for source, saved in zip(self._opened["train"], state["train"], strict=True):
             source.stream.load_state_dict(saved)
 
