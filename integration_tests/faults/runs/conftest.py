@@ -84,14 +84,21 @@ class Script:
         return place.read_text().splitlines() if place.exists() else []
 
     @property
+    def output(self) -> str:
+        """What it wrote to its standard output."""
+        place = self.folder / "out"
+        return place.read_text() if place.exists() else ""
+
+    @property
     def errors(self) -> str:
         """What it wrote to its standard error."""
-        return (self.folder / "err").read_text()
+        place = self.folder / "err"
+        return place.read_text() if place.exists() else ""
 
     def told(self) -> str:
         """Return all there is to say about it."""
         notes = "\n".join(self.notes)
-        return f"notes:\n{notes}\noutput:\n{(self.folder / 'out').read_text()}\n{self.errors}"
+        return f"notes:\n{notes}\noutput:\n{self.output}\n{self.errors}"
 
     @property
     def weights(self) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 import logging
 import os
 import random
-import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -85,8 +84,6 @@ def test_killed_again_and_again(
         while reached < STEPS:
             saved = FolderStore(root / "checkpoints").list()
             seed = chance.randrange(1000) if saved else 7  # one that goes on needs no seed
-            if not saved:  # a log that was begun before the first checkpoint is not taken back
-                shutil.rmtree(root / "logs", ignore_errors=True)
             one = script("fit", root=str(root), seed=seed, **words)
             if lives:
                 if lives % 2:  # else at any instant of its life, the first ones included

@@ -1,6 +1,7 @@
 """Workers that hang or die, and workers whose parent dies."""
 
 import logging
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -17,6 +18,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 from lt_data import LoaderStream, TorchFeed
 from lt_data.opening import Alone
 from lt_data.settings import Settings
+from lt_data.workers import _Begin
 
 
 class Troubled(Dataset[int]):
@@ -172,3 +174,23 @@ def test_spawned_workers_read_the_same() -> None:
     expected = [batch.tolist() for batch in here.epoch(0)]
     assert [batch.tolist() for batch in there.epoch(0)] == expected
     there.close()
+
+
+def hang_as_a_worker_of(parent: int) -> None:
+    told = multiprocessing.parent_process()
+    assert told is not None
+    told._pid = parent
+    _Begin(None)(0)
+    time.sleep(60)
+
+
+@pytest.mark.parametrize("method", ["fork", "forkserver"])
+def test_a_worker_whose_parent_was_gone_before_it_looked_ends(method: str) -> None:
+    context = multiprocessing.get_context(method)
+    gone = context.Process(target=int)
+    gone.start()
+    gone.join(60)
+    orphan = context.Process(target=hang_as_a_worker_of, args=(gone.pid,))
+    orphan.start()
+    orphan.join(30)
+    assert orphan.exitcode == 1

@@ -10,6 +10,7 @@ names of torch (the same from 2.4 to 2.13).
 
 import copy
 import faulthandler
+import multiprocessing
 import os
 import signal
 import threading
@@ -85,8 +86,9 @@ class _Begin:
         self._then = then
 
     def __call__(self, worker: int) -> None:
-        watch = threading.Thread(target=_die_with, args=(os.getppid(),), daemon=True)
-        watch.start()
+        parent = multiprocessing.parent_process()  # as of before the fork: it may be gone by now
+        pid = os.getppid() if parent is None or parent.pid is None else parent.pid
+        threading.Thread(target=_die_with, args=(pid,), daemon=True).start()
         if _STACKS is not None:
             faulthandler.register(_STACKS, file=2, all_threads=True)
         info = get_worker_info()
@@ -98,9 +100,18 @@ class _Begin:
 
 def _die_with(parent: int) -> None:
     """End this process when its parent is gone, also while it hangs in a sample."""
-    while os.getppid() == parent:
+    direct = os.getppid() == parent  # else a fork server's, or that of a parent that is gone
+    while os.getppid() == parent if direct else _exists(parent):
         time.sleep(1)
     os._exit(1)
+
+
+def _exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def began(loader: DataLoader[Any], timeout: float) -> Iterator[Any]:
