@@ -66,3 +66,15 @@ def test_importing_lt_brings_neither_tensorboard_nor_tqdm() -> None:
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert run.stdout.strip() in ("", "numpy")  # numpy comes with torch itself
+
+
+def test_importing_lt_brings_no_part_of_torch_that_is_dear_and_seldom_used() -> None:
+    code = (
+        "import sys, lt;"
+        "dear = ('fsdp', 'tensor', 'elastic', 'checkpoint', 'pipelining');"
+        "print(*(name for name in dear if f'torch.distributed.{name}' in sys.modules));"
+        "print('torch._dynamo' in sys.modules)"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert run.stdout.split() == ["False"]

@@ -4,7 +4,6 @@ import torch
 
 from lt_accel.precision import Precision
 from lt_accel.replicated import Replicated
-from lt_accel.sharded import AVAILABLE, ByPlan, FullySharded
 from lt_accel.sharding import Sharding, Unsharded
 from lt_accel.strategies import DDP, FSDP, Strategy, TensorParallel
 from lt_accel.world import SingleProcess, TorchWorld
@@ -39,6 +38,9 @@ def sharding_for(
             f"sync_batchnorm=True and {type(strategy).__name__}. Use strategy='ddp', or convert it "
             "in configure_model."
         )
+    # One and a half seconds to import, which only those pay who shard.
+    from lt_accel.sharded import AVAILABLE, ByPlan, FullySharded  # noqa: PLC0415
+
     if not AVAILABLE:
         raise ValueError(
             f"{type(strategy).__name__} needs torch 2.6 or newer. Received torch "

@@ -19,12 +19,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Literal, TypeVar, final
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, final
 
 import torch
-from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
-from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from lt_accel import failures
 from lt_accel.board import Board
@@ -32,6 +29,9 @@ from lt_accel.environment import LOOPBACK
 from lt_accel.membership import is_up
 from lt_accel.ranks import RESULT, Enters, Job, run_rank
 from lt_accel.supervision import Supervisor, VanishedError, handing_on_signals
+
+if TYPE_CHECKING:
+    from torch.distributed.launcher.api import LaunchConfig
 
 T = TypeVar("T")
 
@@ -73,6 +73,10 @@ def launch(how: Launch, main: Callable[[], T], world: Enters) -> T:
         RankError: a rank ended without an exception, or with one that can't be pickled.
         RuntimeError: processes can't be started from here.
     """
+    # A third of a second to import, which only those pay who start processes.
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError  # noqa: PLC0415
+    from torch.distributed.launcher.api import elastic_launch  # noqa: PLC0415
+
     refuse_to_start(how.start_method)
     with tempfile.TemporaryDirectory(prefix="lt-ranks-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
@@ -132,8 +136,11 @@ def refuse_to_start(start_method: StartMethod) -> None:
                 )
 
 
-def _config(how: Launch, folder: Path) -> LaunchConfig:
+def _config(how: Launch, folder: Path) -> "LaunchConfig":
     """Return torch's words for it."""
+    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs  # noqa: PLC0415
+    from torch.distributed.launcher.api import LaunchConfig  # noqa: PLC0415
+
     several = how.num_nodes > 1
     seconds = int(how.timeout.total_seconds())
     known = {field.name for field in fields(LaunchConfig)}
