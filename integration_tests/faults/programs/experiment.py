@@ -150,9 +150,7 @@ def loaders(given: dict[str, Any]) -> tuple[DataLoader[Any], DataLoader[Any]]:
     """Return those of training and of validation."""
     words = {"batch_size": given.get("batch_size", 4), "num_workers": given.get("workers", 0)}
     training = Samples(given.get("samples", 28))
-    return DataLoader(training, shuffle=True, **words), DataLoader(
-        Samples(8, noise=0.0), batch_size=4
-    )
+    return DataLoader(training, shuffle=True, **words), DataLoader(Samples(8), batch_size=4)
 
 
 def trainer(given: dict[str, Any], *callbacks: Any) -> lt.Trainer:
