@@ -123,6 +123,25 @@ def test_what_one_rank_asks_for_all_do_at_the_same_step(at: int, steps: int) -> 
     assert (result.reason, result.progress.steps) == ("rank 1 has seen enough", steps)
 
 
+@pytest.mark.parametrize("words", [{}, {"val_check_interval": 4}])
+def test_all_validate_where_one_rank_asks_for_the_end(words: dict[str, Any]) -> None:
+    """An early stop validates once more: all of them do, or those that do wait for the others."""
+    seen: list[list[int]] = []
+
+    class Validating(Logging):
+        def on_validation_end(self) -> None:
+            seen.append(self.trainer.ports.world.gather(self.trainer.progress.batches))
+            assert seen == [[3, 3]]
+
+        def on_train_end(self) -> None:
+            assert len(seen) == 1
+
+    mine = trainer(max_epochs=3, callbacks=StopsOnRank1(2), num_sanity_val_steps=0, **words)
+    result = mine.fit(Validating(), DATA, DATA)
+
+    assert (result.reason, result.progress.steps) == ("rank 1 has seen enough", 3)
+
+
 def test_a_rank_that_is_told_to_end_ends_all() -> None:
     import signal
 

@@ -285,7 +285,9 @@ class Run:
             return reason
         if wish == LATE:
             return f"max_time of {self.limits.max_seconds:g} seconds reached"
-        return next(request for request in world.gather(self.stop_request) if request)
+        # From here on it is the request of every rank: what follows it depends on who asked.
+        self.stop_request = next(filter(None, world.gather(self.stop_request)))
+        return self.stop_request
 
     def raise_for_signal(self) -> None:
         """End the run where a signal asked for it.
