@@ -104,6 +104,13 @@ class Page:
             entry.reset()
         self.restored.clear()
 
+    def forget(self) -> None:
+        """Be as before the first call of ``log``, so that restored sums are taken up again."""
+        self.reset()
+        self.entries.clear()
+        self._known.clear()
+        self.enter("epoch")
+
 
 def out_of_place(name: str) -> RuntimeError:
     """Return the error of a value that is logged where there is nothing it could belong to."""
