@@ -89,6 +89,31 @@ def test_an_evaluation_counts_each_batch_once(count: int) -> None:
     assert table == pytest.approx(alone[0])
 
 
+def test_a_rank_without_a_batch_learns_what_the_others_saw() -> None:
+    class Looks(Callback):
+        def on_validation_end(self, trainer: Any, module: Any) -> None:
+            told = trainer.ports.world.gather(dict(trainer.callback_metrics))
+            assert told[1] == told[0] == {"val": DATA[0][0][0], "most": DATA[0][0][0]}
+
+    trainer(callbacks=Looks()).validate(Logging(), DATA[:1])
+
+
+def test_a_function_of_ones_own_stays_with_the_ranks_that_logged_it() -> None:
+    class Own(Line):
+        def validation_step(self, batch: Any, batch_idx: int) -> None:
+            self.trainer.log("own", float(batch[0][0]), reduce_fx=lambda xs: xs[0], sync_dist=True)
+
+    assert trainer().validate(Own(), DATA[:1]) == [{"own": DATA[0][0][0]}]
+
+
+def test_a_state_is_not_to_be_had_after_a_run_elsewhere() -> None:
+    mine = trainer(max_epochs=1)
+    mine.fit(Line(), DATA)
+
+    with pytest.raises(RuntimeError, match="processes that the trainer had started have ended"):
+        mine.capture()
+
+
 def test_predictions_of_all_ranks_come_home_in_turn() -> None:
     assert trainer().predict(Logging(), DATA[:5]) == [batch[0][0] for batch in DATA[:5]]
 

@@ -129,6 +129,7 @@ class Run:
         self.schedules: list[Schedule] = []
         self.evaluated: Counter[int] = Counter()  # batches, by the index of the loader
         self.under_way = self.at_safe_point = self.failed = False
+        self.elsewhere = False  # whether it ended in other processes, and its state with them
         self.signal = 0  # the first one received that ends the run
         self.batch_idx = -1  # of the training batch under way
         self.window = Window()
@@ -340,7 +341,7 @@ class Run:
 
     def end_elsewhere(self, result: RunResult) -> None:
         """Take over how the run ended in the processes that did it."""
-        self.result, self.progress = result, result.progress
+        self.result, self.progress, self.elsewhere = result, result.progress, True
         self.logbook.take_in(result.metrics)
 
 

@@ -60,6 +60,12 @@ def capture(run: Run, *, weights_only: bool = False, copy: bool = True) -> dict[
     Raises:
         RuntimeError: a step is under way.
     """
+    if run.elsewhere:
+        raise RuntimeError(
+            "A run's state is in the processes that run it. Received a request to capture it after "
+            "processes that the trainer had started have ended. Ask in on_train_end or "
+            "on_safe_point, on every rank, or let ModelCheckpoint save it."
+        )
     if not run.at_safe_point:
         raise RuntimeError(
             "A run's state is whole at its safe points only: between optimizer steps. Received a "
