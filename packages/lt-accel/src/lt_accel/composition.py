@@ -4,7 +4,6 @@ import torch
 
 from lt_accel.precision import Precision
 from lt_accel.replicated import Replicated
-from lt_accel.sharded import AVAILABLE, ByPlan, FullySharded
 from lt_accel.sharding import Sharding, Unsharded
 from lt_accel.strategies import DDP, FSDP, Strategy, TensorParallel
 from lt_accel.world import SingleProcess, TorchWorld
@@ -39,16 +38,18 @@ def sharding_for(
             f"sync_batchnorm=True and {type(strategy).__name__}. Use strategy='ddp', or convert it "
             "in configure_model."
         )
-    if not AVAILABLE:
+    from lt_accel import sharded  # noqa: PLC0415 - half of importing torch, for these two alone
+
+    if not sharded.AVAILABLE:
         raise ValueError(
             f"{type(strategy).__name__} needs torch 2.6 or newer. Received torch "
             f"{torch.__version__}. Upgrade it, or use strategy='ddp'."
         )
     if isinstance(strategy, FSDP):
         _check_fsdp(strategy, world, precision)
-        return FullySharded(strategy, world, precision)
+        return sharded.FullySharded(strategy, world, precision)
     if isinstance(strategy, TensorParallel):
-        return ByPlan(strategy, world)
+        return sharded.ByPlan(strategy, world)
     raise TypeError(f"There is no sharding for {type(strategy).__name__}. Use DDP().")
 
 
