@@ -129,6 +129,22 @@ def test_what_ends_one_rank_is_raised_here() -> None:
         trainer(max_epochs=1).fit(Failing(), DATA)
 
 
+def test_a_run_that_failed_elsewhere_is_the_last_one() -> None:
+    class Failing(Line):
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            raise ArithmeticError("of my own")
+
+    mine = trainer(max_epochs=1)
+    mine.fit(Line(), DATA)
+    with pytest.raises(ArithmeticError):
+        mine.fit(failing := Failing(), DATA)
+
+    assert mine.result is not None
+    assert mine.result.reason == "ArithmeticError: of my own"
+    assert mine.lightning_module is failing
+    assert not mine.under_way
+
+
 class StopsOnRank1(Callback):
     def __init__(self, at: int) -> None:
         self.at = at

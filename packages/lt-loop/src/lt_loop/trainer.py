@@ -410,5 +410,8 @@ class Trainer(RunAsking):
             resume = "last" if restarted else ckpt_path
             return self._plan(fn, model, loaders, datamodule, resume)
 
-        self._run, answer = launch(plan(), again=plan, begin=begin, world=world)
+        run = plan()
+        if getattr(world, "starts_processes", False):
+            self._run = run  # it is the last run, however it ends
+        self._run, answer = launch(run, again=plan, begin=begin, world=world)
         return answer
