@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -155,3 +157,16 @@ def test_several_processes(words: dict[str, Any], sharding: str, world: str) -> 
     assert chosen.reasons["sharding"] == sharding
     assert chosen.reasons["world"] == world
     assert chosen.backend.collective_forward is (words.get("strategy") == "fsdp")
+
+
+def test_what_only_sharding_needs_is_imported_for_it_alone() -> None:
+    code = (
+        "import sys, lt_accel; lt_accel.select(accelerator='cpu', devices=2, strategy='ddp')\n"
+        "print('torch.distributed.fsdp' in sys.modules)\n"
+        "lt_accel.select(accelerator='cpu', devices=2, strategy='fsdp')\n"
+        "print('torch.distributed.fsdp' in sys.modules)"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
+    )
+    assert run.stdout.split() == ["False", "True"]

@@ -221,6 +221,24 @@ def test_a_damaged_one_is_named_and_the_newest_whole_one_used(store: FolderStore
     assert store.list() == ["1.ckpt", "2.ckpt", "3.ckpt"]
 
 
+@pytest.mark.parametrize("file", ["manifest.json", "state.safetensors"])
+def test_one_that_is_deleted_while_it_is_read_is_not_called_damaged(
+    store: FolderStore, file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.save(at(10), "older.ckpt")
+    store.save(at(20), "newer.ckpt")
+    opened = disks.LocalDisk.open
+
+    def deleted_first(self: Any, path: str) -> Any:
+        if path.endswith(os.path.join("newer.ckpt", file)):
+            store.remove("newer.ckpt")
+        return opened(self, path)
+
+    monkeypatch.setattr(disks.LocalDisk, "open", deleted_first)
+
+    assert store.load("last")["global_step"] == 10
+
+
 def test_where_all_are_damaged_nothing_is_loaded(store: FolderStore) -> None:
     for step in (1, 2):
         store.save(at(step), f"{step}.ckpt")

@@ -585,6 +585,19 @@ def test_testing_an_older_one_changes_nothing(tmp_path: Path) -> None:
     assert callback.current_score == 0.7
 
 
+def test_what_a_run_in_other_processes_brings_home_is_all_of_it(tmp_path: Path) -> None:
+    callback = ModelCheckpoint(monitor="val_x", save_top_k=2)
+    trained(callback, model=Line(val_x=[3, 1, 2]), val=BATCHES, default_root_dir=tmp_path)
+    here = ModelCheckpoint(monitor="val_x", save_top_k=2)
+    here.load_state_dict(callback.state_dict())
+
+    assert here.state_dict() == callback.state_dict()
+    assert (here.resolve("last"), here.resolve("best")) == (
+        str(tmp_path / "checkpoints" / "last"),
+        callback.best_model_path,
+    )
+
+
 def test_it_is_the_default_of_the_trainer(tmp_path: Path) -> None:
     trainer = trained(default_root_dir=tmp_path, enable_checkpointing=True)
     assert isinstance(trainer.checkpoint_callback, ModelCheckpoint)

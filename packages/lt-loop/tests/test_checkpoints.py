@@ -8,7 +8,7 @@ import pytest
 from toys import Calling, Halving, Line, Sgd, Stream, batches, by_hand, make_trainer
 
 from lt_loop import Callback
-from lt_loop.checkpoints import find_state
+from lt_loop.checkpoints import Restarted, find_state
 from lt_loop.solo import DuckBackend, NoStore, OneProcess
 
 DATA = batches(6)
@@ -50,6 +50,16 @@ def found(asked: Any, *callbacks: Callback, store: Any = None, new: bool = True)
         world=OneProcess(),
         may_be_missing=new,
     )
+
+
+def test_a_run_that_was_started_again_goes_on_from_its_newest_or_from_where_it_began() -> None:
+    shelf = Shelf()
+    shelf.states = {name: {"is": name} for name in ("given", "new", "last")}
+
+    assert found(Restarted("given"), Keeper(last="new"), store=shelf) == {"is": "new"}
+    assert found(Restarted("given"), Keeper(), store=shelf) == {"is": "given"}
+    assert found(Restarted("given"), store=shelf) == {"is": "given"}
+    assert found(Restarted(None), Keeper(), store=shelf) is None
 
 
 def test_names_are_the_stores_and_last_and_best_the_callbacks() -> None:

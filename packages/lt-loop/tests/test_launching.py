@@ -89,6 +89,31 @@ def test_an_evaluation_counts_each_batch_once(count: int) -> None:
     assert table == pytest.approx(alone[0])
 
 
+def test_a_rank_without_a_batch_learns_what_the_others_saw() -> None:
+    class Looks(Callback):
+        def on_validation_end(self, trainer: Any, module: Any) -> None:
+            told = trainer.ports.world.gather(dict(trainer.callback_metrics))
+            assert told[1] == told[0] == {"val": DATA[0][0][0], "most": DATA[0][0][0]}
+
+    trainer(callbacks=Looks()).validate(Logging(), DATA[:1])
+
+
+def test_a_function_of_ones_own_stays_with_the_ranks_that_logged_it() -> None:
+    class Own(Line):
+        def validation_step(self, batch: Any, batch_idx: int) -> None:
+            self.trainer.log("own", float(batch[0][0]), reduce_fx=lambda xs: xs[0], sync_dist=True)
+
+    assert trainer().validate(Own(), DATA[:1]) == [{"own": DATA[0][0][0]}]
+
+
+def test_a_state_is_not_to_be_had_after_a_run_elsewhere() -> None:
+    mine = trainer(max_epochs=1)
+    mine.fit(Line(), DATA)
+
+    with pytest.raises(RuntimeError, match="processes that the trainer had started have ended"):
+        mine.capture()
+
+
 def test_predictions_of_all_ranks_come_home_in_turn() -> None:
     assert trainer().predict(Logging(), DATA[:5]) == [batch[0][0] for batch in DATA[:5]]
 
@@ -102,6 +127,22 @@ def test_what_ends_one_rank_is_raised_here() -> None:
 
     with pytest.raises(ArithmeticError, match="of my own"):
         trainer(max_epochs=1).fit(Failing(), DATA)
+
+
+def test_a_run_that_failed_elsewhere_is_the_last_one() -> None:
+    class Failing(Line):
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            raise ArithmeticError("of my own")
+
+    mine = trainer(max_epochs=1)
+    mine.fit(Line(), DATA)
+    with pytest.raises(ArithmeticError):
+        mine.fit(failing := Failing(), DATA)
+
+    assert mine.result is not None
+    assert mine.result.reason == "ArithmeticError: of my own"
+    assert mine.lightning_module is failing
+    assert not mine.under_way
 
 
 class StopsOnRank1(Callback):
@@ -121,6 +162,25 @@ def test_what_one_rank_asks_for_all_do_at_the_same_step(at: int, steps: int) -> 
     result = trainer(max_epochs=3, callbacks=StopsOnRank1(at)).fit(Line(), DATA)
 
     assert (result.reason, result.progress.steps) == ("rank 1 has seen enough", steps)
+
+
+@pytest.mark.parametrize("words", [{}, {"val_check_interval": 4}])
+def test_all_validate_where_one_rank_asks_for_the_end(words: dict[str, Any]) -> None:
+    """An early stop validates once more: all of them do, or those that do wait for the others."""
+    seen: list[list[int]] = []
+
+    class Validating(Logging):
+        def on_validation_end(self) -> None:
+            seen.append(self.trainer.ports.world.gather(self.trainer.progress.batches))
+            assert seen == [[3, 3]]
+
+        def on_train_end(self) -> None:
+            assert len(seen) == 1
+
+    mine = trainer(max_epochs=3, callbacks=StopsOnRank1(2), num_sanity_val_steps=0, **words)
+    result = mine.fit(Validating(), DATA, DATA)
+
+    assert (result.reason, result.progress.steps) == ("rank 1 has seen enough", 3)
 
 
 def test_a_rank_that_is_told_to_end_ends_all() -> None:

@@ -113,6 +113,66 @@ def test_a_rollback_repeats_what_came_after_the_checkpoint() -> None:
     assert program.seen == 5 + 2  # from the third step on, and without the fifth batch
 
 
+class Summing(Line):
+    """Logs the input of each batch, and counts batches in an object as torchmetrics has them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.metric, self.counts = Counting(), []
+
+    def named_modules(self) -> Any:
+        return [("metric", self.metric)]
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        if math.isfinite(batch[0][0]):
+            self.trainer.log("x", batch[0][0], on_step=False, on_epoch=True)
+        self.metric.seen += 1
+        return super().training_step(batch, batch_idx)
+
+    def on_train_epoch_end(self) -> None:
+        self.counts.append(self.metric.seen)
+        self.metric.reset()
+
+
+class Counting:
+    """What of torchmetrics' protocol is looked at."""
+
+    seen = 0
+
+    @property
+    def metric_state(self) -> dict[str, Any]:
+        return {"seen": self.seen}
+
+    def reset(self) -> None:
+        self.seen = 0
+
+
+@pytest.mark.parametrize("every", [1, 2, 3])
+def test_a_rollback_sums_up_as_if_nothing_had_been_in_between(every: int) -> None:
+    keeper, program, plain = Keeper(every), Summing(), Summing()
+    means: dict[str, list[Any]] = {"plain": [], "rollback": []}
+    for name, one, words in (
+        ("plain", plain, {"on_nonfinite": None}),
+        ("rollback", program, {"callbacks": keeper, "store": Shelf(keeper)}),
+    ):
+
+        class Means(Callback):
+            monitors = True
+
+            def on_train_epoch_end(self, trainer: Any, module: Any, name: str = name) -> None:
+                means[name].append(trainer.callback_metrics["x"])
+
+        given = {"on_nonfinite": "rollback"} | words
+        callbacks = [Means(), *([words["callbacks"]] if "callbacks" in words else [])]
+        run = make_trainer(
+            **(KEEPS | given | {"callbacks": callbacks, "backend": Looking(), "max_epochs": 3})
+        )
+        run.fit(one, DATA if name == "plain" else WITH_A_BAD_ONE)
+
+    assert means["rollback"] == pytest.approx(means["plain"])
+    assert program.counts == plain.counts == [6, 6, 6]
+
+
 def test_a_rollback_needs_a_checkpoint() -> None:
     with pytest.raises(LookupError, match=r"goes back to a checkpoint.*no callback saves any"):
         trainer("rollback").fit(Line(), DATA)

@@ -38,19 +38,18 @@ def sharding_for(
             f"sync_batchnorm=True and {type(strategy).__name__}. Use strategy='ddp', or convert it "
             "in configure_model."
         )
-    # One and a half seconds to import, which only those pay who shard.
-    from lt_accel.sharded import AVAILABLE, ByPlan, FullySharded  # noqa: PLC0415
+    from lt_accel import sharded  # noqa: PLC0415 - half of importing torch, for these two alone
 
-    if not AVAILABLE:
+    if not sharded.AVAILABLE:
         raise ValueError(
             f"{type(strategy).__name__} needs torch 2.6 or newer. Received torch "
             f"{torch.__version__}. Upgrade it, or use strategy='ddp'."
         )
     if isinstance(strategy, FSDP):
         _check_fsdp(strategy, world, precision)
-        return FullySharded(strategy, world, precision)
+        return sharded.FullySharded(strategy, world, precision)
     if isinstance(strategy, TensorParallel):
-        return ByPlan(strategy, world)
+        return sharded.ByPlan(strategy, world)
     raise TypeError(f"There is no sharding for {type(strategy).__name__}. Use DDP().")
 
 

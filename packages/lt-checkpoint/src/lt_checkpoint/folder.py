@@ -117,9 +117,14 @@ class Folder:
             try:
                 whole.append((name, reading.read_manifest(self.disk, self.found(name))))
             except DamagedCheckpointError as error:
-                damaged[name] = str(error)
+                if self.has(name):  # else it was deleted while it was read
+                    damaged[name] = str(error)
         whole.sort(key=lambda one: (one[1].order, one[0]))
         return whole, damaged
+
+    def has(self, name: str) -> bool:
+        """Return whether there is anything of that name, whole or not."""
+        return self.disk.exists(self.found(name))
 
     def found(self, name: str) -> str:
         """Return where a checkpoint is read: also where it is being replaced at this moment."""

@@ -213,7 +213,7 @@ class FolderStore:
         return self._folders[path]
 
     def _exists(self, folder: Folder, base: str) -> bool:
-        return folder.disk.exists(folder.found(base))
+        return folder.has(base)
 
     def _check_exists(self, folder: Folder, base: str) -> None:
         if not self._exists(folder, base):
@@ -234,7 +234,8 @@ class FolderStore:
             try:
                 state = self._read(folder, name, rank=rank, weights_only=weights_only)
             except DamagedCheckpointError as error:
-                damaged[name] = str(error)
+                if folder.has(name):  # else it was deleted while it was read
+                    damaged[name] = str(error)
                 continue
             if damaged:
                 passed_over(damaged.values())

@@ -215,6 +215,8 @@ class ModelCheckpoint(Callback):
         """
         if self._evaluates:
             return
+        if self.dirpath is None:  # outside of a run: one in other processes has settled it
+            self.dirpath = state_dict["dirpath"]
         if state_dict["dirpath"] == self.dirpath:
             self._ledger.load_state_dict(state_dict)
             return

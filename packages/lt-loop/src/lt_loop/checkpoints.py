@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,19 @@ Checkpoint = str | Path | Mapping[str, Any]
 """A state, or the name, path or URL of one; ``"last"`` and ``"best"`` ask the callbacks."""
 
 
+@dataclass(frozen=True, slots=True)
+class Restarted:
+    """What a run that was started again goes on from: its newest checkpoint, if it has one yet.
+
+    Attributes:
+        began_from: what the call said, from which it goes on otherwise.
+    """
+
+    began_from: Checkpoint | None
+
+
 def find_state(
-    asked: Checkpoint | None,
+    asked: Checkpoint | Restarted | None,
     *,
     callbacks: Iterable[Callback],
     store: Store,
@@ -32,6 +44,9 @@ def find_state(
     Raises:
         LookupError: there is no such state.
     """
+    if isinstance(asked, Restarted):
+        saved = any(one.role == "checkpoint" and one.resolve("last") for one in callbacks)
+        asked = "last" if saved else asked.began_from
     if asked is None:
         return None
     if isinstance(asked, Mapping):

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from lt_loop.lifecycle import unwrapped
+from lt_loop.lifecycle import sentence, unwrapped
 from lt_loop.ports import World
 from lt_loop.progress import Progress
 from lt_loop.run import Run, RunResult
@@ -52,7 +52,7 @@ def launch(
     Raises:
         BaseException: whatever ended the run.
     """
-    here = os.getpid()
+    here, elsewhere = os.getpid(), getattr(world, "starts_processes", False)
 
     def main() -> T | Returned[T]:
         if os.getpid() == here:
@@ -62,8 +62,10 @@ def launch(
 
     try:
         returned = world.launch(main)
-    except RuntimeError as error:
+    except BaseException as error:
         cause = unwrapped(error)
+        if elsewhere:
+            run.end_elsewhere(RunResult(sentence(cause), run.progress, {}))
         if cause is error:
             raise
         raise cause from None

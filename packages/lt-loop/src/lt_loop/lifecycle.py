@@ -110,7 +110,7 @@ class Lifecycle:
         if failed is not None:
             cause = unwrapped(failed)
             ends[:0] = [
-                functools.partial(run.finish, _sentence(cause), failed=True),
+                functools.partial(run.finish, sentence(cause), failed=True),
                 *(functools.partial(hook, cause) for hook in run.hooks["on_exception"]),
                 functools.partial(_hook(run, run.sources.datamodule, "on_exception"), cause),
             ]
@@ -141,7 +141,8 @@ def _all_of_them(ends: Iterable[Teardown], failed: BaseException | None) -> None
         raise first_failure
 
 
-def _sentence(error: BaseException) -> str:
+def sentence(error: BaseException) -> str:
+    """Return an error as the reason for which a run ended."""
     return f"{type(error).__name__}: {error}".removesuffix(": ")
 
 

@@ -104,6 +104,13 @@ class Page:
             entry.reset()
         self.restored.clear()
 
+    def forget(self) -> None:
+        """Be as before the first call of ``log``, so that restored sums are taken up again."""
+        self.reset()
+        self.entries.clear()
+        self._known.clear()
+        self.enter("epoch")
+
 
 def out_of_place(name: str) -> RuntimeError:
     """Return the error of a value that is logged where there is nothing it could belong to."""
@@ -200,20 +207,26 @@ class Logbook:
     def _exchange(self, page: Page) -> None:
         """Tell every rank what the others summed up under each name, all names at once.
 
-        A rank that logged a name nobody else did waits for nobody.
+        A rank that logged a name nobody else did waits for nobody, and one that did not, as it had
+        no batch, learns the value too: what looks at it does the same on all.
         """
         if self._world.world_size == 1:
             return
         own = {
-            name: entry.partial(self._backend)
+            name: (_sendable(entry.flags), entry.loader, entry.partial(self._backend))
             for name, entry in page.entries.items()
             if isinstance(entry, ScalarEntry) and entry.flags.sync_dist and entry.flags.on_epoch
         }
         ranks = self._world.gather(own)
-        for name in own:
+        told = {name: words for rank in ranks for name, words in rank.items()}
+        for name, (flags, loader, _) in told.items():
+            if name not in page.entries and flags is not None:
+                page.entries[name] = ScalarEntry(flags, loader)
+            elif name not in own:
+                continue
             entry = page.entries[name]
             assert isinstance(entry, ScalarEntry)
-            entry.combine([partials[name] for partials in ranks if name in partials])
+            entry.combine([rank[name][2] for rank in ranks if name in rank])
 
     @contextmanager
     def closed(self) -> Iterator[None]:
@@ -319,6 +332,11 @@ class Logbook:
         """Put them back; a partial sum waits for its name to be logged again."""
         self.training.restored = {(p["place"], p["name"]): p for p in state["epoch_sums"]}
         self._callback = {name: Scalar(v) for name, v in state["callback_metrics"].items()}
+
+
+def _sendable(flags: Flags) -> Flags | None:
+    """Return flags that another rank can have; None for those with a function, which is no data."""
+    return None if callable(flags.reduce_fx) else flags
 
 
 def _contradiction(first: Flags, second: Flags) -> str:

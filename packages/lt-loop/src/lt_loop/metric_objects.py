@@ -35,6 +35,12 @@ def restore_metrics(program: Any, state: Mapping[str, Any]) -> None:
         setattr(metric, COMPUTED, None)
 
 
+def reset_metrics(program: Any) -> None:
+    """Let each metric object have seen nothing, as that of a program that was just made."""
+    for _, metric in _metrics(program):
+        metric.reset()
+
+
 def _metrics(program: Any) -> Iterator[tuple[str, Any]]:
     named = getattr(program, "named_modules", None)
     for name, module in named() if callable(named) else ():

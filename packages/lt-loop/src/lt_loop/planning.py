@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from lt_loop.attachment import attach, give_back
 from lt_loop.callback import Callback
-from lt_loop.checkpoints import Checkpoint, find_state
+from lt_loop.checkpoints import Checkpoint, Restarted, find_state
 from lt_loop.hooks import HOOKS, STEPS, check_arguments, check_spelling, overridden
 from lt_loop.limits import Limits
 from lt_loop.preview import Preview, preview
@@ -35,7 +35,7 @@ def plan_run(  # noqa: PLR0913 - what a call of fit, validate, test or predict s
     loaders: Mapping[LoaderStage, Any],
     datamodule: Any,
     ports: Ports,
-    resume: Checkpoint | None,
+    resume: Checkpoint | Restarted | None,
 ) -> Run:
     """Plan one run: settle who takes part, and check everything that can be checked.
 

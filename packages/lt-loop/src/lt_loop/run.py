@@ -129,6 +129,7 @@ class Run:
         self.schedules: list[Schedule] = []
         self.evaluated: Counter[int] = Counter()  # batches, by the index of the loader
         self.under_way = self.at_safe_point = self.failed = False
+        self.elsewhere = False  # whether it ended in other processes, and its state with them
         self.signal = 0  # the first one received that ends the run
         self.batch_idx = -1  # of the training batch under way
         self.window = Window()
@@ -286,7 +287,9 @@ class Run:
             return reason
         if wish == LATE:
             return f"max_time of {self.limits.max_seconds:g} seconds reached"
-        return next(request for request in world.gather(self.stop_request) if request)
+        # From here on it is the request of every rank: what follows it depends on who asked.
+        self.stop_request = next(filter(None, world.gather(self.stop_request)))
+        return self.stop_request
 
     def raise_for_signal(self) -> None:
         """End the run where a signal asked for it.
@@ -339,7 +342,7 @@ class Run:
 
     def end_elsewhere(self, result: RunResult) -> None:
         """Take over how the run ended in the processes that did it."""
-        self.result, self.progress = result, result.progress
+        self.result, self.progress, self.elsewhere = result, result.progress, True
         self.logbook.take_in(result.metrics)
 
 

@@ -26,7 +26,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lt_loop.checkpoints import find_state
-from lt_loop.metric_objects import capture_metrics, restore_metrics
+from lt_loop.metric_objects import capture_metrics, reset_metrics, restore_metrics
 from lt_loop.run import Run
 
 ROLLBACKS_AT_MOST = 10
@@ -60,6 +60,12 @@ def capture(run: Run, *, weights_only: bool = False, copy: bool = True) -> dict[
     Raises:
         RuntimeError: a step is under way.
     """
+    if run.elsewhere:
+        raise RuntimeError(
+            "A run's state is in the processes that run it. Received a request to capture it after "
+            "processes that the trainer had started have ended. Ask in on_train_end or "
+            "on_safe_point, on every rank, or let ModelCheckpoint save it."
+        )
     if not run.at_safe_point:
         raise RuntimeError(
             "A run's state is whole at its safe points only: between optimizer steps. Received a "
@@ -215,7 +221,8 @@ def roll_back(run: Run, reason: str) -> None:
             f"Received: {reason} Lower the learning rate, or look at the data."
         )
     run.call("on_load_checkpoint", found)
-    run.logbook.training.reset()
+    run.logbook.training.forget()
+    reset_metrics(run.program)
     run.progress.load_state_dict(found["loops"]["progress"])
     for callback in run.callbacks:
         if callback.role != "checkpoint" and (own := found["callbacks"].get(callback.state_key)):

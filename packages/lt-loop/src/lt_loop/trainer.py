@@ -8,7 +8,7 @@ from typing import Any, Literal
 from lt_loop import arguments
 from lt_loop.asking import RunAsking
 from lt_loop.barebones import Silence
-from lt_loop.checkpoints import Checkpoint
+from lt_loop.checkpoints import Checkpoint, Restarted
 from lt_loop.evaluate import Tables, evaluate, of_all_ranks, predictions
 from lt_loop.fit import fit
 from lt_loop.interrupt import stopping_at_safe_point
@@ -370,7 +370,7 @@ class Trainer(RunAsking):
         model: Any,
         loaders: dict[LoaderStage, Any],
         datamodule: Any,
-        ckpt_path: Checkpoint | None,
+        ckpt_path: Checkpoint | Restarted | None,
     ) -> Run:
         self._planning = True
         try:
@@ -407,8 +407,11 @@ class Trainer(RunAsking):
 
         def plan() -> Run:
             restarted = fn == "fit" and getattr(world, "restarts", 0) > 0
-            resume = "last" if restarted else ckpt_path
+            resume = Restarted(ckpt_path) if restarted else ckpt_path
             return self._plan(fn, model, loaders, datamodule, resume)
 
-        self._run, answer = launch(plan(), again=plan, begin=begin, world=world)
+        run = plan()
+        if getattr(world, "starts_processes", False):
+            self._run = run  # it is the last run, however it ends
+        self._run, answer = launch(run, again=plan, begin=begin, world=world)
         return answer
