@@ -322,3 +322,18 @@ def test_global_random_generators_are_left_alone(store: FolderStore, state: Any)
     store.save(state, "a.ckpt")
     store.load("a.ckpt")
     assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize(
+    "state", [[1], torch.nn.Linear(1, 1), None], ids=["list", "module", "None"]
+)
+def test_a_state_is_a_dict(tmp_path: Path, state: Any) -> None:
+    kind = type(state).__name__
+    with pytest.raises(TypeError, match=f"a dict of tensors and data. Received one {kind}"):
+        save(state, tmp_path / "a.ckpt")
+    assert not any(tmp_path.iterdir())
+
+
+def test_what_is_refused_has_its_article(tmp_path: Path) -> None:
+    with pytest.raises(UnsavableStateError, match=r"Received an object at state\['x'\]"):
+        save({"x": object()}, tmp_path / "a.ckpt")

@@ -129,6 +129,41 @@ def test_nothing_there_is_said_in_one_line(saved: Path, lt: Any) -> None:
     assert lt("ckpt", "list", "nowhere") == (2, "", message)
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["list", "."], "there is no whole checkpoint in {here}. There are some in saved, torn."),
+        (["verify", "."], "there is no checkpoint in {here}. There are some in saved, torn."),
+        (["list", "torn"], "there is no whole checkpoint in {here}/torn. Run: lt ckpt verify torn"),
+        (["list", "empty"], "there is no whole checkpoint in {here}/empty."),
+        (
+            ["list", "saved/epoch=1.ckpt"],
+            "there is no whole checkpoint in {here}/saved/epoch=1.ckpt. It is one itself: name the "
+            "folder it is in, saved.",
+        ),
+        (
+            ["show", "saved"],
+            "lt ckpt show takes one checkpoint. Received saved, which holds saved/a-torn.ckpt, "
+            "saved/epoch=1.ckpt. Name one of them.",
+        ),
+        (
+            ["export", "saved", "out.ckpt"],
+            "lt ckpt export takes one checkpoint. Received saved, which holds saved/a-torn.ckpt, "
+            "saved/epoch=1.ckpt. Name one of them.",
+        ),
+        ([], "the following arguments are required: list | verify | show | export."),
+    ],
+    ids=" ".join,
+)
+def test_a_folder_of_the_wrong_kind_is_told_the_right_one(
+    saved: Path, lt: Any, words: list[str], message: str
+) -> None:
+    Path("empty").mkdir()
+    Path("torn", "a-torn.ckpt").mkdir(parents=True)
+    expected = message.replace("{here}", str(saved.absolute().parent))
+    assert lt("ckpt", *words) == (2, "", f"lt ckpt: {expected}\n")
+
+
 def test_without_the_package_it_says_what_to_install(
     project: Path, lt: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

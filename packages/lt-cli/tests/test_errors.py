@@ -39,6 +39,18 @@ CASES: dict[str, tuple[str, list[str], str]] = {
         [],
         "lt fit: more.yaml: model.class_path: no module 'toi'. Did you mean 'toy'?",
     ),
+    "a class of Lightning's": (
+        "trainer: {callbacks: [{class_path: lightning.pytorch.callbacks.EarlyStopping}]}",
+        [],
+        "lt fit: more.yaml: trainer.callbacks[0].class_path: no module 'lightning'. "
+        "Write EarlyStopping.",
+    ),
+    "a class of Lightning's that has no short name": (
+        "model: {class_path: pytorch_lightning.demos.boring_classes.BoringModel}",
+        [],
+        "lt fit: more.yaml: model.class_path: no module 'pytorch_lightning'. What there is of it "
+        "is in lt, as in lt.strategies.DDPStrategy.",
+    ),
     "a nested argument": (
         "model: {class_path: toy.Line, init_args: {wieght: 3}}",
         [],
@@ -54,6 +66,11 @@ CASES: dict[str, tuple[str, list[str], str]] = {
         "trainer: {max_epochs: some}",
         [],
         "lt fit: more.yaml: trainer.max_epochs: expected int or null. Received 'some'.",
+    ),
+    "a wrong type in place of what a file says": (
+        "trainer: {max_epochs: 3}",
+        ["--trainer.max_epochs", "three"],
+        "lt fit: trainer.max_epochs: expected int or null. Received 'three'.",
     ),
     "a missing file": (
         "",
@@ -144,7 +161,9 @@ def test_an_argument_of_a_class_that_is_not_given(project: Path, lt: Any) -> Non
 
 
 def test_a_missing_model_is_named(project: Path, lt: Any) -> None:
-    assert lt("fit") == (Exit.USAGE, "", "lt fit: required, and not given: --model.\n")
+    remedy = "Or give a configuration that says it: --config FILE."
+    message = f"lt fit: required, and not given: --model. {remedy}\n"
+    assert lt("fit") == (Exit.USAGE, "", message)
 
 
 @pytest.mark.parametrize(

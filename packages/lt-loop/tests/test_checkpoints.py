@@ -153,6 +153,23 @@ def test_weights_alone_can_be_evaluated_and_not_gone_on_from() -> None:
         make_trainer(store=shelf).fit(Line(), DATA, ckpt_path="w")
 
 
+def test_an_evaluation_restores_weights_and_nothing_else() -> None:
+    restored: list[Any] = []
+
+    class Telling(DuckBackend):
+        def restore(self, state: Mapping[str, Any]) -> None:
+            restored.append(dict(state))
+            super().restore(state)
+
+    trainer, program = make_trainer(max_epochs=1, backend=Telling()), Line()
+    trainer.fit(program, DATA)
+    best = {**trainer.capture(), "state_dict": Line(3.0).state_dict()}
+
+    expected = make_trainer().validate(Line(3.0), DATA)
+    assert trainer.validate(program, DATA, ckpt_path=best) == expected
+    assert restored == [{"program": {"slope": 3.0}, "optimizers": []}]
+
+
 def test_what_a_store_can_not_be_told_is_refused() -> None:
     trainer = make_trainer(max_epochs=1, store=Shelf())
     trainer.fit(Line(), DATA)

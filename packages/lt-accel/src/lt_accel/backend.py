@@ -352,14 +352,14 @@ class TorchBackend:
     def restore(self, state: Mapping[str, Any]) -> None:
         """Put back what :meth:`capture` returned; the snapshot stays good for another time.
 
-        Optimizers are put back where some were set up, a scaler's state where both have one. What
-        the snapshot lacks stays as it is.
+        Optimizers are put back where both have some, a scaler's state where both have one. What the
+        snapshot lacks stays as it is.
 
         Raises:
             ValueError: the snapshot is of another number of optimizers.
         """
         saved = state["optimizers"]
-        if self._optimizers and len(saved) != len(self._optimizers):
+        if self._optimizers and saved and len(saved) != len(self._optimizers):
             raise ValueError(
                 "A state is restored into the optimizers it was captured from. Received the state "
                 f"of {len(saved)} for {len(self._optimizers)}. Make the same ones."

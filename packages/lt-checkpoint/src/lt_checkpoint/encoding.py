@@ -163,7 +163,9 @@ _PLAIN: dict[type, Callable[[Any], Json]] = {
 
 def _refused(value: Any, path: KeyPath, remedy: str) -> UnsavableStateError:
     kind = f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.")
+    article = "an" if kind[0] in "aeiou" else "a"
     return UnsavableStateError(
-        f"A checkpoint holds data: numbers, strings, containers, tensors. Received a {kind} at "
+        "A checkpoint holds data: numbers, strings, containers, tensors. Received "
+        f"{article} {kind} at "
         f"{shown(path)}. {remedy}"
     )

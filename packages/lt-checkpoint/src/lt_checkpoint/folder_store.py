@@ -311,7 +311,13 @@ def save(
     Raises:
         UnsavableStateError: the state holds something that is neither a tensor nor data.
         SaveError: it was not saved. What was there before is still there.
+        TypeError: the state is no dict.
     """
+    if not isinstance(state, Mapping):
+        raise TypeError(
+            f"A checkpoint is a dict of tensors and data. Received one {type(state).__name__}. "
+            "Pass a dict, such as the state_dict() of a module."
+        )
     folder, name = FolderStore().folder(os.fspath(path))
     ranks = world or Alone()
     on_first(ranks, folder.enter)

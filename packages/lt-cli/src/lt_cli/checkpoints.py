@@ -22,7 +22,7 @@ def main(arguments: Sequence[str]) -> int:
         LookupError: lt-checkpoint is not installed, or there is no such checkpoint.
     """
     parser = PlainParser(prog="lt ckpt", description="Look at checkpoints.")
-    chosen = parser.add_subparsers(dest="verb", required=True)
+    chosen = parser.add_subparsers(dest="verb", required=True, metavar=" | ".join(VERBS))
     for verb, (run, summary) in VERBS.items():
         one = chosen.add_parser(verb, help=summary, description=summary)
         one.add_argument("folder", type=Path, metavar="DIR")
@@ -32,6 +32,11 @@ def main(arguments: Sequence[str]) -> int:
     asked = parser.parse_args(arguments)
     if not asked.folder.exists():
         raise LookupError(f"there is nothing at {asked.folder}.")
+    if asked.verb in ("show", "export") and (inside := _inside(asked.folder)):
+        raise LookupError(
+            f"lt ckpt {asked.verb} takes one checkpoint. Received {asked.folder}, which holds "
+            f"{', '.join(str(path) for path in inside)}. Name one of them."
+        )
     code: int = asked.run(library(), asked)
     return code
 
@@ -58,14 +63,22 @@ def list_them(reader: Any, asked: argparse.Namespace) -> int:
         found = store.manifest(name)
         score = "" if found.score is None else f"{found.monitor}={found.score:.6g}"
         rows.append((name, str(found.step), found.kind, score))
+    if not rows:
+        raise LookupError(
+            f"there is no whole checkpoint in {asked.folder.absolute()}.{_elsewhere(asked.folder)}"
+        )
     sys.stdout.write(table(("name", "step", "kind", "score"), rows))
     return Exit.OK
 
 
 def verify(reader: Any, asked: argparse.Namespace) -> int:
     """Check a checkpoint, or each in a folder; the exit code is 1 if one is damaged."""
-    damaged = 0
-    for path in _paths(reader, asked.folder):
+    damaged, paths = 0, _paths(asked.folder)
+    if not paths:
+        raise LookupError(
+            f"there is no checkpoint in {asked.folder.absolute()}.{_elsewhere(asked.folder)}"
+        )
+    for path in paths:
         try:
             reader.verify(path)
         except (LookupError, OSError, ValueError) as error:
@@ -101,11 +114,30 @@ VERBS: dict[str, tuple[Verb, str]] = {
 }
 
 
-def _paths(reader: Any, folder: Path) -> list[Path]:
+def _paths(folder: Path) -> list[Path]:
     """Return the folder itself if it is a checkpoint, else every checkpoint-like entry in it."""
-    if folder.suffix == ".ckpt":
-        return [folder]
-    return sorted(folder.glob("*.ckpt"))
+    return [folder] if _is_one(folder) else _inside(folder)
+
+
+def _is_one(folder: Path) -> bool:
+    return folder.suffix == ".ckpt" or (folder / "manifest.json").exists()
+
+
+def _inside(folder: Path) -> list[Path]:
+    """Return what looks like a checkpoint in a folder that is none."""
+    return [] if _is_one(folder) else sorted(folder.glob("*.ckpt"))
+
+
+def _elsewhere(folder: Path) -> str:
+    """Say where checkpoints are instead: beside this one, or in folders within, three deep."""
+    if _is_one(folder):
+        return f" It is one itself: name the folder it is in, {folder.parent}."
+    if _inside(folder):
+        return f" Run: lt ckpt verify {folder}"
+    holders = {
+        path.parent for depth in range(1, 5) for path in folder.glob("*/" * depth + "*.ckpt")
+    }
+    return f" There are some in {', '.join(map(str, sorted(holders)))}." if holders else ""
 
 
 def outline(value: Any, name: str = "", depth: int = 0) -> list[str]:

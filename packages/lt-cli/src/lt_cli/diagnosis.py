@@ -184,7 +184,8 @@ class Diagnosis:
             plural = "s" if len(names) > 1 else ""
             return f"{context.owner} needs the argument{plural} {', '.join(names)}."
         options = ", ".join(f"--{name}" for name in names)
-        return f"required, and not given: {options}."
+        config = "" if self._files else " Or give a configuration that says it: --config FILE."
+        return f"required, and not given: {options}.{config}"
 
     def _unrecognized(self, found: re.Match[str], context: Context) -> str:
         word = found["words"].split()[0].partition("=")[0]
@@ -210,6 +211,9 @@ class Diagnosis:
         key = _last(context.path)
 
         def wanted(place: Place) -> bool:
+            scalar = isinstance(place.value, str | int | float)
+            if scalar and str(place.value) != context.value:
+                return False  # an option has taken its place
             owned = place.owner == context.owner and str(place.value) == context.value
             return place.path == context.path or (owned and _last(place.path) == key)
 

@@ -30,7 +30,7 @@ def why_not(path: str) -> str | None:
         return f"{path!r} can't be the path of a class: names are made of letters, digits and _."
     missing = _missing_part(module_name)
     if missing is not None:
-        return missing
+        return _of_lightning(path) or missing
     module = importlib.import_module(module_name)
     if not _has(module, name):
         return f"{module_name} has no {name!r}.{suggestion(name, _public(module))}"
@@ -58,6 +58,16 @@ def argument_names(made: Any) -> list[str]:
             continue
         names.update(dict.fromkeys(parameters))
     return [name for name in names if name not in ("self", "args", "kwargs")]
+
+
+def _of_lightning(path: str) -> str | None:
+    """Say what stands in the place of a class of Lightning's, which is not installed."""
+    package, name = path.partition(".")[0], path.rpartition(".")[2]
+    if not path.startswith(("lightning.pytorch.", "pytorch_lightning.")):
+        return None
+    if name in short_names():
+        return f"no module {package!r}. Write {name}."
+    return f"no module {package!r}. What there is of it is in lt, as in lt.strategies.DDPStrategy."
 
 
 def _missing_part(module_name: str) -> str | None:

@@ -157,8 +157,9 @@ class Backend(Protocol):
     def restore(self, state: Mapping[str, Any]) -> None:
         """Put back what :meth:`capture` returned; going on from it gives the same bits.
 
-        Also called before optimizers are set up, to have the program as it was then; then it may
-        be given ``program`` alone, with ``optimizers`` empty and nothing else.
+        Also called with ``program`` alone, ``optimizers`` empty and nothing else, to have the
+        program as it was then: before optimizers are set up, and where those of a run before are
+        still there, which then stay as they are.
         """
 
 

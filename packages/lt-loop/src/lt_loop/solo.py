@@ -88,11 +88,12 @@ class DuckBackend:
     def restore(self, state: Mapping[str, Any]) -> None:
         """Give the states back to ``load_state_dict()``, where there is one.
 
-        Those of optimizers go to those that were set up, if any were.
+        Those of optimizers go to those that were set up, if there are any of either.
         """
-        optimizers = state["optimizers"] if self._optimizers else []
-        owners = [self._program, *self._optimizers]
-        for owner, saved in zip(owners, [state["program"], *optimizers], strict=True):
+        optimizers = self._optimizers if state["optimizers"] else []
+        saved_ones = state["optimizers"] if self._optimizers else []
+        owners = [self._program, *optimizers]
+        for owner, saved in zip(owners, [state["program"], *saved_ones], strict=True):
             if hasattr(owner, "load_state_dict"):
                 owner.load_state_dict(saved)
 

@@ -164,9 +164,7 @@ def restore_early(run: Run, state: Mapping[str, Any]) -> None:
     for callback in run.callbacks:
         if own := state.get("callbacks", {}).get(callback.state_key):
             callback.load_state_dict(copying.deepcopy(own))
-    backend = run.ports.backend
-    weights = {"backend": {}, "optimizer_states": [], **state}
-    backend.wrap_step(backend.restore, "sanity_check")(_for_backend(weights))  # not its randomness
+    run.ports.backend.restore({"program": state["state_dict"], "optimizers": []})
 
 
 def restore(run: Run, state: Mapping[str, Any]) -> None:

@@ -348,7 +348,8 @@ class SharesTheProgramItRestores(PlainBackend):
 
 @shelf.breaks(
     "the_program_can_be_restored_before_there_are_optimizers",
-    "another_process_goes_on_to_the_same_bits",  # where the engine does so, too
+    "another_process_goes_on_to_the_same_bits",  # where it is done so, too
+    "weights_alone_leave_the_optimizers_as_they_are",
 )
 class RestoresOnlyWithOptimizers(PlainBackend):
     def restore(self, state: Any) -> None:
@@ -357,7 +358,19 @@ class RestoresOnlyWithOptimizers(PlainBackend):
         super().restore(state)
 
 
-@shelf.breaks("weights_can_be_restored_alone")
+@shelf.breaks("weights_alone_leave_the_optimizers_as_they_are")
+class ForgetsWhatASnapshotLacks(PlainBackend):
+    def restore(self, state: Any) -> None:
+        super().restore(state)
+        if not state["optimizers"]:
+            for optimizer in self.optimizers:
+                optimizer.speed.update(dict.fromkeys(optimizer.speed, 0.0))
+
+
+@shelf.breaks(
+    "weights_can_be_restored_alone",
+    "weights_alone_leave_the_optimizers_as_they_are",
+)
 class RestoresOnlyAll(PlainBackend):
     def restore(self, state: Any) -> None:
         super().restore({**state, "rng": state["rng"]})

@@ -100,6 +100,21 @@ class StatePromises(BackendParts):
             "Weights alone are restored as they are. Received others."
         )
 
+    def test_weights_alone_leave_the_optimizers_as_they_are(self) -> None:
+        """``restore`` of weights touches no optimizer: a run before may have others than theirs."""
+        training = Training(self)
+        weights = training.weights()
+        training.step(0, 1)
+        optimizers = training.backend.capture()["optimizers"]
+        training.backend.restore({"program": weights, "optimizers": []})
+        after = training.backend.capture()
+        assert same(after["program"], weights), (
+            "Weights alone are restored where there are optimizers, too. Received others."
+        )
+        assert same(after["optimizers"], optimizers), (
+            "Restoring weights alone leaves the optimizers as they are. Received others."
+        )
+
     def test_random_generators_go_on_where_they_stood(self) -> None:
         """``restore`` puts back the random generators."""
         backend = Training(self).backend
