@@ -246,6 +246,14 @@ def test_the_default_folder(tmp_path: Path) -> None:
     assert names(tmp_path / "checkpoints") == ["epoch=2-step=12.ckpt"]
 
 
+def test_the_last_of_the_default_folder_is_found_before_the_run(tmp_path: Path) -> None:
+    trained(ModelCheckpoint(), max_epochs=2, default_root_dir=tmp_path)
+    again = trained(ModelCheckpoint(), ckpt_path="last", default_root_dir=tmp_path)
+
+    assert (again.progress.batches, again.global_step) == (12, 12)
+    assert names(tmp_path / "checkpoints") == ["epoch=2-step=12.ckpt"]
+
+
 class Folder(Callback):
     """A logger with a folder."""
 

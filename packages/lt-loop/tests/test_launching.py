@@ -245,3 +245,25 @@ def test_whatever_is_wrong_is_said_before_a_process_starts() -> None:
 
     with pytest.raises(ValueError, match="needs a train loader"):
         make_trainer(world=Unstarted()).fit(Line())
+
+
+class Meeting:
+    """A metric object that reduces over ranks itself, as torchmetrics' do."""
+
+    sync_on_compute = True
+
+    def compute(self) -> float:
+        raise AssertionError("it would wait for a rank that does not come")
+
+    def reset(self) -> None: ...
+
+
+def test_a_metric_that_a_rank_without_a_batch_does_not_log_is_refused() -> None:
+    metric = Meeting()
+
+    class Measuring(Line):
+        def validation_step(self, batch: Any, batch_idx: int) -> None:
+            self.trainer.log("accuracy", metric)
+
+    with pytest.raises(RuntimeError, match="accuracy from rank 0 alone and not from rank 1"):
+        trainer().validate(Measuring(), DATA[:1])

@@ -321,9 +321,12 @@ class ModelCheckpoint(Callback):
         """
         if which == "best" and self.best_model_path:
             return self.best_model_path
-        if self.dirpath is None:
+        trainer, folder = self._logs_to, self.dirpath
+        if folder is None and trainer is not None and not trainer.loggers:
+            folder = default_folder(trainer)  # a logger's own folder is of the run that it logs
+        if folder is None:
             return None
-        store = self._given_store or FolderStore(self.dirpath)
+        store = self._given_store or FolderStore(folder)
         if which == "best":
             return store.find("best")
         return store.place("last") if store.has_any() else None

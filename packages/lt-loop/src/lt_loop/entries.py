@@ -92,6 +92,11 @@ class Entry(ABC):
         self.fresh = self.changed = False
         self._result: float | None = None
 
+    @property
+    def meets_ranks(self) -> bool:
+        """Whether its :meth:`result` waits for the other ranks."""
+        return False
+
     @abstractmethod
     def add(self, value: Any, weight: float, backend: Backend) -> None:
         """Take in one value."""
@@ -130,6 +135,11 @@ class MetricEntry(Entry):
         """Start with a metric that may hold values already."""
         super().__init__(flags, loader)
         self._metric = metric
+
+    @property
+    def meets_ranks(self) -> bool:
+        """Whether the metric reduces over ranks itself, as torchmetrics' do."""
+        return self.flags.on_epoch and bool(getattr(self._metric, "sync_on_compute", False))
 
     def add(self, value: Any, weight: float, backend: Backend) -> None:
         """Note that the metric was updated.

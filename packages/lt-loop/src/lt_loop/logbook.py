@@ -217,7 +217,12 @@ class Logbook:
             for name, entry in page.entries.items()
             if isinstance(entry, ScalarEntry) and entry.flags.sync_dist and entry.flags.on_epoch
         }
-        ranks = self._world.gather(own)
+        metrics = [name for name, entry in page.entries.items() if entry.meets_ranks]
+        gathered = self._world.gather((own, sorted(metrics)))
+        for rank, (_, theirs) in enumerate(gathered):
+            if theirs != gathered[0][1]:
+                raise _not_everywhere(rank, theirs, gathered[0][1])
+        ranks = [rank for rank, _ in gathered]
         told = {name: words for rank in ranks for name, words in rank.items()}
         for name, (flags, loader, _) in told.items():
             if name not in page.entries and flags is not None:
@@ -337,6 +342,16 @@ class Logbook:
 def _sendable(flags: Flags) -> Flags | None:
     """Return flags that another rank can have; None for those with a function, which is no data."""
     return None if callable(flags.reduce_fx) else flags
+
+
+def _not_everywhere(rank: int, mine: list[Name], of_first: list[Name]) -> RuntimeError:
+    only = ", ".join(sorted({name for _, name in {*mine} ^ {*of_first}}))
+    return RuntimeError(
+        "A metric object computes over all ranks together, so each of them logs it in each epoch. "
+        f"Received {only} from rank {0 if len(of_first) > len(mine) else rank} alone and not from "
+        f"rank {rank if len(of_first) > len(mine) else 0}, which had no batch, say. Use fewer "
+        "processes or more batches, or log numbers with sync_dist=True."
+    )
 
 
 def _contradiction(first: Flags, second: Flags) -> str:

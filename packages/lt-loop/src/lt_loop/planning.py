@@ -80,13 +80,18 @@ def plan_run(  # noqa: PLR0913 - what a call of fit, validate, test or predict s
             check_step(model, STEPS[phase])
     run.asked_for = resume
     if not getattr(ports.world, "starts_processes", False):  # else they load it themselves
-        run.resume = find_state(
-            resume,
-            callbacks=callbacks,
-            store=ports.store,
-            world=ports.world,
-            may_be_missing=fn == "fit",
-        )
+        attached = [(callback, callback.attach(trainer)) for callback in callbacks]
+        try:
+            run.resume = find_state(
+                resume,
+                callbacks=callbacks,
+                store=ports.store,
+                world=ports.world,
+                may_be_missing=fn == "fit",
+            )
+        finally:
+            for callback, before_it in attached:
+                callback.attach(before_it)
     if fn != "fit" and last is not None and last.program is model:
         run.progress = dataclasses.replace(last.progress)  # that of the weights it has
     return run
