@@ -1,5 +1,6 @@
 """What `lt` does: the runs, several configurations, what it imports, what it writes."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -221,3 +222,20 @@ def test_help_lists_every_subcommand(lt: Any) -> None:
 
 def test_lightnings_names_are_other_names() -> None:
     assert lt_cli.LightningCLI is lt_cli.LTCLI
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"], ids=["buffered", "unbuffered"])
+@pytest.mark.parametrize("words", [["-h"], ["plan", "--config", "run.yaml"]], ids=["help", "plan"])
+def test_who_reads_may_stop_reading(project: Path, words: list[str], unbuffered: str) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [sys.executable, "-m", "lt_cli", *words],
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        timeout=60,
+        check=False,
+        env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+    )
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, b"")

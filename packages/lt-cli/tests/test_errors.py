@@ -77,6 +77,11 @@ CASES: dict[str, tuple[str, list[str], str]] = {
         ["--config", "rum.yaml"],
         "lt fit: config: there is no file {folder}/rum.yaml. Did you mean 'run.yaml'?",
     ),
+    "a configuration without its option": (
+        "",
+        ["run.yaml"],
+        "lt fit: run.yaml: there is no such option. Did you mean '--config run.yaml'?",
+    ),
     "YAML syntax": (
         "model: {class_path: toy.Line\ntrainer: []",
         [],

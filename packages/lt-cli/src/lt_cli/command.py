@@ -47,7 +47,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     asked: list[OneRun] = []
     try:
-        return _dispatch(words, asked)
+        code = _dispatch(words, asked)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        if set(words) & (RUNS.keys() - {"plan"}):  # it may be another pipe, of the user's code
+            raise
+        # As in `lt plan | head`: who reads has read enough. Python flushes once more at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return Exit.OK
     except KeyboardInterrupt:
         return _say(Exit.INTERRUPTED, "stopped by Ctrl-C", words)
     except Exception as error:

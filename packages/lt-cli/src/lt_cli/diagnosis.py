@@ -189,7 +189,10 @@ class Diagnosis:
 
     def _unrecognized(self, found: re.Match[str], context: Context) -> str:
         word = found["words"].split()[0].partition("=")[0]
-        return f"{word}: there is no such option.{suggestion(word, self._options)}"
+        near = suggestion(word, self._options)
+        if word.endswith((".yaml", ".yml")):
+            near = f" Did you mean '--config {word}'?"
+        return f"{word}: there is no such option.{near}"
 
     def _syntax(self, found: re.Match[str], context: Context) -> str:
         for file in self._files:
