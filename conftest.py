@@ -9,12 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 from sybil import Document, Region, Sybil
 from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser, SkipParser
 
 # Before anything imports torch: on small models its threads mostly wait for each other, which
 # makes the suite several times slower. Subprocesses inherit it.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# How long an example takes says nothing: the machine may be busy, and the first one imports torch.
+settings.register_profile("house", deadline=None)
+settings.load_profile("house")
 
 # Scripts, not modules to search for doctests: integration_tests/ runs the examples.
 collect_ignore_glob = ["examples/*.py", "tools/*"]

@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lt_callbacks.range_test import LossCurve, LRFinder, gradient
@@ -67,6 +67,7 @@ def test_a_loss_may_diverge(losses: list[float], threshold: Any, diverged: bool)
     assert curve.diverged is diverged
 
 
+@settings(deadline=None)  # the first one imports torch
 @given(st.lists(st.tuples(st.floats(-10, 10), st.floats(0.01, 1)), min_size=2, max_size=12))
 def test_slopes_are_those_of_torch(points: list[tuple[float, float]]) -> None:
     torch = pytest.importorskip("torch")
@@ -130,3 +131,18 @@ def test_a_picture_needs_matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:
 
     with pytest.raises(ModuleNotFoundError, match=r"pip install 'lt-callbacks\[plot\]'"):
         curve_of(lambda rate: rate).plot()
+
+
+def test_noise_between_the_smallest_rates_is_not_steep() -> None:
+    """It falls by 1 around the rate 0.01, and wavers by a hundredth everywhere else."""
+
+    def loss(rate: float, index: int) -> float:
+        return 1 / (1 + (rate / 0.01) ** 2) + 0.01 * (index % 2)
+
+    found = LRFinder("exponential", 1e-8, 1.0, 100)
+    found.results["lr"] = [found.lr(index) for index in range(100)]
+    found.results["loss"] = [loss(rate, i) for i, rate in enumerate(found.results["lr"])]
+
+    suggested = found.suggestion()
+    assert suggested is not None
+    assert 0.002 < suggested < 0.05

@@ -70,7 +70,11 @@ class LRFinder:
         return self.lr_min * float((self.lr_max / self.lr_min) ** share)
 
     def suggestion(self, skip_begin: int = 10, skip_end: int = 1) -> float | None:
-        """Return the rate at which the loss falls most steeply, by its derivative in the rate.
+        """Return the rate at which the loss falls most steeply.
+
+        The slope is taken over the axis along which the rates were tried: their logarithm in
+        exponential mode. Over the rate itself, as Lightning takes it, the smallest rates are so
+        close together that noise between them looks steep.
 
         Args:
             skip_begin: how many of the first points say nothing yet.
@@ -90,7 +94,8 @@ class LRFinder:
                 len(losses),
             )
             return None
-        slopes = gradient([losses[i] for i in kept], [rates[i] for i in kept])
+        along = math.log if self.mode == "exponential" else float
+        slopes = gradient([losses[i] for i in kept], [along(rates[i]) for i in kept])
         self._optimal_idx = kept[slopes.index(min(slopes))]
         return rates[self._optimal_idx]
 

@@ -4,11 +4,15 @@
 ``LightningDataModule`` are other names of :class:`LTModule` and :class:`LTDataModule`.
 """
 
+from importlib.metadata import version as _version
+
 from lt import callbacks, loggers, profilers, strategies, tuner
 from lt_accel import seed_everything
 from lt_data import CombinedLoader
 from lt_loop import Callback, Trainer
 from lt_module import LTDataModule, LTModule
+
+__version__ = _version("lt")
 
 LightningModule = LTModule
 LightningDataModule = LTDataModule
