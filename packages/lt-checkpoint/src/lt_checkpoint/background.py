@@ -1,5 +1,6 @@
 """Work beside the training: one piece at a time, awaited, its failure handed over."""
 
+import faulthandler
 import threading
 from collections.abc import Callable
 from typing import final
@@ -14,7 +15,9 @@ class Background:
     end of every run, and waits.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, seconds: float | None = None) -> None:
+        """Wait so long for one piece of work; None for any time."""
+        self._seconds = seconds
         self._thread: threading.Thread | None = None
         self._failure: Exception | None = None
 
@@ -48,7 +51,13 @@ class Background:
         if thread is None:
             return
         try:
-            thread.join()
+            thread.join(self._seconds)
         except BaseException:
             self._failure = TimeoutError("Nobody waited for its end.")
             raise
+        if thread.is_alive():
+            faulthandler.dump_traceback(all_threads=True)
+            self._failure = TimeoutError(
+                f"A save beside the training ends within {self._seconds:g} seconds. Received one "
+                "that does not. Look at the disk, or pass ModelCheckpoint(save_timeout=...)."
+            )

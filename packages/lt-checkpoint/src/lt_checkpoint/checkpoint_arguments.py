@@ -50,11 +50,33 @@ def normal_folder(dirpath: str | os.PathLike[str] | None) -> str | None:
     return path.rstrip("/") if is_url(path) else os.path.realpath(os.path.expanduser(path))
 
 
+def check_timeout(seconds: float | None) -> None:
+    """Check a time that a save may take.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if seconds is not None and not seconds > 0:
+        raise ValueError(
+            f"save_timeout is a time above 0, or None for any. Received save_timeout={seconds!r}."
+        )
+
+
 def default_folder(trainer: Trainer) -> str:
     """Return where the checkpoints of a run go if nobody says so, as in Lightning."""
     log_dir = trainer.log_dir if trainer.loggers else None
     root = log_dir or trainer.default_root_dir
     return f"{normal_folder(root)}/checkpoints"
+
+
+def folder_before_a_run(dirpath: str | None, trainer: Trainer | None) -> str | None:
+    """Return where checkpoints of an earlier run are looked for; None where nobody can know.
+
+    A logger's own folder is of the run that it logs, so it is not asked for before there is one.
+    """
+    if dirpath is None and trainer is not None and not trainer.loggers:
+        return default_folder(trainer)
+    return dirpath
 
 
 def saves_on_train_epoch_end(trainer: Trainer, asked: bool | None) -> bool:

@@ -2,10 +2,18 @@
 
 import os
 from collections.abc import Mapping
-from typing import Any, final
+from typing import Any, NamedTuple, final
 
 from lt_checkpoint.places import is_url
 from lt_checkpoint.top_k import Kept, Score
+
+
+class Decision(NamedTuple):
+    """What rank 0 decided about a checkpoint; all ranks follow."""
+
+    path: str
+    score: float | None
+    metrics: dict[str, float]
 
 
 @final

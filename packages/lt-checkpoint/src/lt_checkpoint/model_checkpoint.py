@@ -5,13 +5,15 @@ import os
 import warnings
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Any, ClassVar, Literal, NamedTuple, final
+from typing import Any, ClassVar, Literal, final
 
 from lt_checkpoint import names
 from lt_checkpoint.checkpoint_arguments import (
     check_choice,
+    check_timeout,
     check_top_k,
     default_folder,
+    folder_before_a_run,
     normal_folder,
     not_logged,
     saves_on_train_epoch_end,
@@ -19,7 +21,7 @@ from lt_checkpoint.checkpoint_arguments import (
 from lt_checkpoint.errors import SaveError
 from lt_checkpoint.folder import Note
 from lt_checkpoint.folder_store import FolderStore
-from lt_checkpoint.ledger import Ledger
+from lt_checkpoint.ledger import Decision, Ledger
 from lt_checkpoint.moments import Moments
 from lt_checkpoint.places import EXTENSION, inside
 from lt_checkpoint.saver import Saver
@@ -27,14 +29,6 @@ from lt_checkpoint.top_k import Kept, Score
 from lt_loop import Callback, Preempted, Trainer
 
 log = logging.getLogger("lt_checkpoint")
-
-
-class _Decision(NamedTuple):
-    """What rank 0 decided about a checkpoint; all ranks follow."""
-
-    path: str
-    score: float | None
-    metrics: dict[str, float]
 
 
 @final
@@ -74,6 +68,9 @@ class ModelCheckpoint(Callback):
             next safe point; the end of the fit waits. With several ranks, saving waits as ever.
         on_save_error: what a failed save does: ``"raise"`` ends the run, ``"warn"`` lets it go on
             with the checkpoints there are.
+        save_timeout: seconds that a save may take before it counts as hung. Then the process ends
+            with exit code 74 and the stacks of its threads; with ``asynchronous``, the save has
+            failed. None for any time.
         store: where to save, if not into a :class:`FolderStore` of ``dirpath``.
 
     Attributes:
@@ -113,11 +110,13 @@ class ModelCheckpoint(Callback):
         *,
         asynchronous: bool = False,
         on_save_error: Literal["raise", "warn"] = "raise",
+        save_timeout: float | None = 1800.0,
         store: FolderStore | None = None,
     ) -> None:
         check_choice("mode", mode, ("min", "max"))
         check_choice("on_save_error", on_save_error, ("raise", "warn"))
         check_top_k(save_top_k, monitor)
+        check_timeout(save_timeout)
         names.check(filename or names.DEFAULT)
         self.moments = Moments(every_n_train_steps, every_n_epochs, train_time_interval)
         self.dirpath = normal_folder(dirpath)
@@ -129,7 +128,7 @@ class ModelCheckpoint(Callback):
         self._mode: Literal["min", "max"] = mode
         self._on_train_epoch_end = save_on_train_epoch_end
         self._counts_versions = enable_version_counter
-        self._given_store = store
+        self._given_store, self.save_timeout = store, save_timeout
         self._saver: Saver | None = None
         self._evaluates = False
         self._forget()
@@ -240,7 +239,7 @@ class ModelCheckpoint(Callback):
         if trainer.fast_dev_run:
             return
         store = self._given_store or FolderStore(self.dirpath)
-        self._saver = Saver(store, world, asynchronous=self.asynchronous)
+        self._saver = Saver(store, world, asynchronous=self.asynchronous, timeout=self.save_timeout)
         self._saver.claim()
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
@@ -321,9 +320,7 @@ class ModelCheckpoint(Callback):
         """
         if which == "best" and self.best_model_path:
             return self.best_model_path
-        trainer, folder = self._logs_to, self.dirpath
-        if folder is None and trainer is not None and not trainer.loggers:
-            folder = default_folder(trainer)  # a logger's own folder is of the run that it logs
+        folder = folder_before_a_run(self.dirpath, self._logs_to)
         if folder is None:
             return None
         store = self._given_store or FolderStore(folder)
@@ -350,9 +347,7 @@ class ModelCheckpoint(Callback):
             ver: a version, to be appended.
             prefix: what stands before it.
         """
-        numbers = {
-            name: getattr(one, "item", lambda one=one: one)() for name, one in metrics.items()
-        }
+        numbers = {k: getattr(v, "item", lambda v=v: v)() for k, v in metrics.items()}
         template = filename or self.filename or names.DEFAULT
         name = names.filled(template, numbers, insert_names=self.auto_insert_metric_name)
         parts = [name] if prefix is None else [prefix, name]
@@ -368,10 +363,10 @@ class ModelCheckpoint(Callback):
         self._settle(saver)
         decision = saver.on_first(lambda: self._decide(trainer, epoch, ranked=ranked))
         self._waits_for_validation = decision == "wait"
-        if isinstance(decision, _Decision):
+        if isinstance(decision, Decision):
             self._save(trainer, saver, decision)
 
-    def _decide(self, trainer: Trainer, epoch: int, *, ranked: bool) -> "_Decision | str | None":
+    def _decide(self, trainer: Trainer, epoch: int, *, ranked: bool) -> "Decision | str | None":
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
         score = metrics.get(self.monitor) if self.monitor is not None else None
         if self.monitor is not None and score is None and ranked:
@@ -385,7 +380,7 @@ class ModelCheckpoint(Callback):
                 )
             return None
         values = {**metrics, "epoch": epoch, "step": trainer.global_step}
-        return _Decision(self._free_path(values), score, metrics)
+        return Decision(self._free_path(values), score, metrics)
 
     def _free_path(self, values: Mapping[str, float]) -> str:
         path = self.format_checkpoint_name(values)
@@ -396,7 +391,7 @@ class ModelCheckpoint(Callback):
             version += 1
         return path
 
-    def _save(self, trainer: Trainer, saver: Saver, decision: _Decision) -> None:
+    def _save(self, trainer: Trainer, saver: Saver, decision: Decision) -> None:
         path, score, metrics = decision
         obsolete = self._ledger.enter(path, score)
         named = (self.CHECKPOINT_NAME_LAST,) if self.save_last else ()

@@ -9,6 +9,7 @@ from lt_checkpoint.draft import draft
 from lt_checkpoint.errors import CheckpointNotFoundError, SaveError
 from lt_checkpoint.folder import Note, describe
 from lt_checkpoint.folder_store import FolderStore
+from lt_checkpoint.patience import watched
 from lt_checkpoint.snapshot import Snapshots
 from lt_checkpoint.together import Alone, Ranks, on_first, together
 
@@ -27,13 +28,17 @@ class Saver:
         world: the processes that save together.
         asynchronous: whether saving only copies the state, and the rest is done beside the
             training.
+        timeout: seconds that a save may take; None for any time.
     """
 
-    def __init__(self, store: FolderStore, world: Ranks, *, asynchronous: bool) -> None:
+    def __init__(
+        self, store: FolderStore, world: Ranks, *, asynchronous: bool, timeout: float | None = None
+    ) -> None:
         self._store, self._world = store, world
         self._asynchronous = asynchronous and world.world_size == 1
         self._snapshots = Snapshots()
-        self._background = Background()
+        self._timeout = timeout
+        self._background = Background(timeout)
         self._left: list[str] = []
 
     def save(
@@ -52,7 +57,8 @@ class Saver:
             SaveError: it was not saved.
         """
         if not self._asynchronous:
-            self._store.save(state, path, note=note, world=self._world)
+            with watched(self._timeout, f"saving {path}"):
+                self._store.save(state, path, note=note, world=self._world)
             self.prune(path, obsolete)
             return
         follow_up = self._follow_up(path, obsolete)
@@ -124,6 +130,7 @@ class Saver:
             SaveError: the folder can't be written.
         """
         on_first(self._world, self._store.claim)
+        log.info("saving into %s; a save may take %s seconds", self._store.root, self._timeout)
 
     def on_first(self, work: Callable[[], Any]) -> Any:
         """Let rank 0 decide something; return it on every rank."""

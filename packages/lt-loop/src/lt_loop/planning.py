@@ -80,21 +80,25 @@ def plan_run(  # noqa: PLR0913 - what a call of fit, validate, test or predict s
             check_step(model, STEPS[phase])
     run.asked_for = resume
     if not getattr(ports.world, "starts_processes", False):  # else they load it themselves
-        attached = [(callback, callback.attach(trainer)) for callback in callbacks]
-        try:
-            run.resume = find_state(
-                resume,
-                callbacks=callbacks,
-                store=ports.store,
-                world=ports.world,
-                may_be_missing=fn == "fit",
-            )
-        finally:
-            for callback, before_it in attached:
-                callback.attach(before_it)
+        run.resume = _state_to_go_on_from(run, resume)
     if fn != "fit" and last is not None and last.program is model:
         run.progress = dataclasses.replace(last.progress)  # that of the weights it has
     return run
+
+
+def _state_to_go_on_from(run: Run, resume: Checkpoint | Restarted | None) -> dict[str, Any] | None:
+    attached = [(callback, callback.attach(run.trainer)) for callback in run.callbacks]
+    try:  # where a callback's checkpoints are may depend on the trainer
+        return find_state(
+            resume,
+            callbacks=run.callbacks,
+            store=run.ports.store,
+            world=run.ports.world,
+            may_be_missing=run.fn == "fit",
+        )
+    finally:
+        for callback, before in attached:
+            callback.attach(before)
 
 
 def plan_preview(  # noqa: PLR0913 - as above
