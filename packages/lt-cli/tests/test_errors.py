@@ -2,6 +2,7 @@
 
 import sys
 import textwrap
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -147,6 +148,8 @@ def test_an_error_is_one_line_that_says_where_and_what_was_meant(
     name: str, project: Path, lt: Any
 ) -> None:
     text, words, message = CASES[name]
+    if name == "a class of Lightning's" and find_spec("lt_callbacks") is None:
+        pytest.skip("the short names are those of lt-callbacks, which is not here")
     configs = ["--config", "plain.yaml"] if name == "a missing argument" else []
     configs = configs or ["--config", "run.yaml"]
     if text:
