@@ -135,6 +135,8 @@ class Supervisor:
         elif time.monotonic() - self._failed_at > GRACE:
             for row in survivors:
                 self._kill(row)
+            if survivors:  # that they are gone is for torch's launcher to notice, not for us
+                self._failed_at = time.monotonic()
 
     def _all_gone(self) -> bool:
         """Wake the launching thread where nobody is left, and torch waits for results still.
