@@ -19,7 +19,7 @@ from lt_checkpoint.errors import DamagedCheckpointError
 from lt_checkpoint.lock import FolderLock
 from lt_checkpoint.manifest import Manifest
 from lt_checkpoint.places import EXTENSION, kept_copy, read_hidden
-from lt_checkpoint.together import Ranks, on_first, together
+from lt_checkpoint.together import Ranks, apiece, on_first, together
 
 
 @final
@@ -163,10 +163,10 @@ class Folder:
             UnsavableStateError: it holds something that is no data.
             SaveError: it could not be written; nothing has changed.
         """
-        drafts = together(
+        mine = apiece(
             world, lambda: draft.draft(state, rank=world.rank, world_size=world.world_size)
         )
-        return self.write(drafts[world.rank], name, describe(state, note, world), world=world)
+        return self.write(mine, name, describe(state, note, world), world=world)
 
     def write(self, mine: Draft, name: str, manifest: Manifest, *, world: Ranks) -> Manifest | None:
         """Write drafts with all ranks; return the manifest, on rank 0.
