@@ -15,6 +15,7 @@ import torch
 
 from lt_accel import failures
 from lt_accel.board import Board, Column, Pulse, State
+from lt_accel.cell import show_in_cell
 from lt_accel.environment import Placement, placement
 from lt_accel.watchdog import Watchdog, die_with_parent
 
@@ -71,7 +72,10 @@ def run_rank(job: Job) -> None:
     die_with_parent()
     if os.getppid() != job.launcher:
         os._exit(1)  # it died before it could be watched
-    os.setpgid(0, 0)  # Ctrl-C goes to the launcher alone, which hands it on once
+    # Ctrl-C goes to the launcher alone, which hands it on once; and who asks for a password at the
+    # terminal is refused, where a process in its background would be stopped.
+    os.setsid()
+    show_in_cell()
     if (job.folder / STOPPED).exists():
         sys.exit(1)  # nobody wants this restart any more
     place = placement(os.environ, alone=True)
