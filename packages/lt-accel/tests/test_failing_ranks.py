@@ -1,10 +1,12 @@
 """What becomes of a group when one of its ranks fails, in any way. Nothing here may hang."""
 
+import contextlib
 import os
 import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -215,8 +217,69 @@ def test_ranks_that_do_not_ask_die_of_the_signal(tmp_path: Path) -> None:
     assert re.search(r"RankError: Rank \d of 2 was killed by SIGTERM", errors)
 
 
+@pytest.fixture
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder for temporary files, of this process and of those it starts."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setenv("TMPDIR", str(folder))
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    return folder
+
+
+@pytest.mark.parametrize(
+    "fail",
+    [lambda: None, lambda: raise_(PlainError()), lambda: os.kill(os.getpid(), signal.SIGKILL)],
+    ids=["nothing", "exception", "kill"],
+)
+def test_nothing_is_left_in_the_temporary_folder(fail: Callable[[], Any], temporary: Path) -> None:
+    world = two()
+    with contextlib.suppress(PlainError, RankError):
+        world.launch(where_rank_1_fails(world, fail))
+    kept = ("torchinductor_",)  # torch's cache of compiled code, which is there to stay
+    assert [path for path in temporary.iterdir() if not path.name.startswith(kept)] == []
+
+
 @pytest.mark.slow
-def test_ranks_die_with_a_launcher_that_is_killed(tmp_path: Path) -> None:
+def test_what_a_killed_launcher_has_left_is_removed_by_the_next(
+    tmp_path: Path, temporary: Path
+) -> None:
+    killed, living = started(STOPS, tmp_path), started(STOPS, tmp_path)
+    ranks = wait_for_ranks(killed)
+    wait_for_ranks(living)
+    killed.kill()
+    killed.communicate(timeout=10)
+    while any(map(lives, ranks)):
+        time.sleep(0.05)  # the test's timeout is the bound
+    (temporary / "lt-ranks-of-others").mkdir()  # no lock in it: not ours to judge
+    assert len(list(temporary.glob("lt-ranks-*"))) == 3
+
+    assert two().launch(lambda: 5) == 5
+    assert len(list(temporary.glob("lt-ranks-*"))) == 2
+    living.send_signal(signal.SIGTERM)
+    output, errors = living.communicate(timeout=30)
+    assert output == "True ['SIGTERM'] ['SIGTERM']\n", errors
+    assert [path.name for path in temporary.iterdir()] == ["lt-ranks-of-others"]
+
+
+DEAF = STOPS.replace("time.sleep(0.01)", "sum(range(10**15))")
+
+
+@pytest.mark.slow
+def test_the_third_signal_ends_all_at_once(tmp_path: Path) -> None:
+    launcher = started(DEAF, tmp_path)
+    ranks = wait_for_ranks(launcher)
+    time.sleep(0.5)  # into the sum
+    for _ in range(3):
+        launcher.send_signal(signal.SIGTERM)
+        time.sleep(0.3)
+    launcher.communicate(timeout=8)  # torch alone would ask, and wait for ten seconds
+    assert launcher.returncode == 128 + signal.SIGTERM
+    assert not any(map(lives, ranks))
+
+
+@pytest.mark.slow
+def test_ranks_die_with_a_launcher_that_is_killed(tmp_path: Path, temporary: Path) -> None:
     launcher = started(STOPS, tmp_path)
     ranks = wait_for_ranks(launcher)
     launcher.kill()

@@ -14,7 +14,8 @@ def show_in_cell() -> None:
     written text. Widgets and figures that come before that would be lost, with a warning for each.
 
     Whoever asks a question here would wait for ever: the answer goes to the kernel. Standard input
-    is closed already, as in every rank; but a kernel has put its own ``input`` in place of Python's.
+    is closed already, as in every rank; but a kernel puts an ``input`` of its own in place of
+    Python's.
     """
     ipython = sys.modules.get("IPython")
     shell = None if ipython is None else ipython.get_ipython()

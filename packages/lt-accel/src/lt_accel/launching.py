@@ -12,7 +12,6 @@ import contextlib
 import multiprocessing
 import os
 import sys
-import tempfile
 import uuid
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -28,6 +27,7 @@ from lt_accel.board import Board
 from lt_accel.environment import LOOPBACK
 from lt_accel.membership import is_up
 from lt_accel.ranks import RESULT, Enters, Job, run_rank
+from lt_accel.scratch import scratch_folder
 from lt_accel.supervision import Supervisor, VanishedError, handing_on_signals
 
 if TYPE_CHECKING:
@@ -78,8 +78,7 @@ def launch(how: Launch, main: Callable[[], T], world: Enters) -> T:
     from torch.distributed.launcher.api import elastic_launch  # noqa: PLC0415
 
     refuse_to_start(how.start_method)
-    with tempfile.TemporaryDirectory(prefix="lt-ranks-", ignore_cleanup_errors=True) as name:
-        folder = Path(name)
+    with scratch_folder() as folder:
         board = Board(folder / "board", how.processes)
         threads = 1 if how.start_method == "fork" else int(os.environ.get("OMP_NUM_THREADS", "1"))
         job = Job(

@@ -66,6 +66,11 @@ class Supervisor:
         self._asked.append(number)
         return len(self._asked)
 
+    def end_all(self) -> None:
+        """Kill all ranks at once."""
+        for row in self._rows(State.RUNNING):
+            self._kill(row)
+
     def _look(self) -> None:
         while not self._over.wait(PERIOD):
             for row in self._rows(State.RUNNING):
@@ -188,7 +193,7 @@ def _status(pid: int) -> Any:
 
 @contextlib.contextmanager
 def handing_on_signals(supervisor: Supervisor) -> Iterator[None]:
-    """Let SIGTERM and SIGINT mean the ranks; the third one ends this process as usual.
+    """Let SIGTERM and SIGINT mean the ranks; the third one ends them, and this process as usual.
 
     In the main thread only: Python lets no other one set an answer to a signal.
     """
@@ -200,6 +205,7 @@ def handing_on_signals(supervisor: Supervisor) -> Iterator[None]:
 
     def hand_on(number: int, frame: FrameType | None) -> None:
         if supervisor.hand_on(signal.Signals(number)) > 2:
+            supervisor.end_all()
             if number == signal.SIGINT:
                 raise KeyboardInterrupt
             raise SystemExit(128 + number)
