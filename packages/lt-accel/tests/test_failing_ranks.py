@@ -217,7 +217,7 @@ def test_ranks_that_do_not_ask_die_of_the_signal_and_the_launcher_too(tmp_path: 
 @pytest.mark.slow
 def test_a_signal_to_each_process_reaches_a_rank_once(tmp_path: Path) -> None:
     """As a cluster sends it; what the launcher hands on is not taken for a second one."""
-    patient = STOPS.replace("while not", "ends = time.monotonic() + 2\n    while")
+    patient = STOPS.replace("while not", "ends = time.monotonic() + 2\n    while not")
     patient = patient.replace("world.agree(len(asked))", "world.agree(ends < time.monotonic())")
     launcher = started(patient, tmp_path)
     for pid in (*wait_for_ranks(launcher), launcher.pid):
