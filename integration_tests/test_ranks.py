@@ -67,10 +67,10 @@ class Ran(NamedTuple):
     keep: ModelCheckpoint
 
 
-def run(folder: Path, size: int, **words: Any) -> Ran:
+def run(folder: Path, size: int, *, asynchronous: bool = False, **words: Any) -> Ran:
     lt.seed_everything(3)
     model = Net()
-    keep = ModelCheckpoint(folder, monitor="val_loss", save_last=True)
+    keep = ModelCheckpoint(folder, monitor="val_loss", save_last=True, asynchronous=asynchronous)
     trainer = lt.Trainer(
         accelerator="cpu",
         precision="64-true",
@@ -97,7 +97,8 @@ def ddp(tmp_path_factory: pytest.TempPathFactory) -> Ran:
 
 @pytest.fixture(scope="module")
 def fsdp(tmp_path_factory: pytest.TempPathFactory) -> Ran:
-    return run(tmp_path_factory.mktemp("fsdp"), 32, devices=2, strategy="fsdp")
+    folder = tmp_path_factory.mktemp("fsdp")
+    return run(folder, 32, asynchronous=True, devices=2, strategy="fsdp")
 
 
 def weights_of(ran: Ran) -> torch.Tensor:

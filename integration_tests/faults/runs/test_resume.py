@@ -74,9 +74,11 @@ def test_stopped_by_max_steps(
     assert rows(tmp_path / "part") == rows(tmp_path / "whole")
 
 
+@pytest.mark.parametrize("asynchronous", [False, True], ids=["waiting", "asynchronous"])
 @pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.whole)])
 def test_two_ranks(
     workers: int,
+    asynchronous: bool,
     tmp_path: Path,
     script: Callable[..., Any],
     rows: Callable[[Path], Any],
@@ -84,6 +86,7 @@ def test_two_ranks(
     instants: Callable[[int, int], range],
 ) -> None:
     words: dict[str, Any] = {"trainer": {"devices": 2, "strategy": "ddp"}, "workers": workers}
+    words["saving"] = {"asynchronous": asynchronous}
     whole = script("fit", root=str(tmp_path / "whole"), **words)
     assert whole.wait() == 0, whole.told()
     harms = [{"on_train_batch_end 4": KILLED}, {"on_train_epoch_end 6": KILLED}, {}]

@@ -75,6 +75,31 @@ def test_two_processes() -> None:
     assert "OMP_NUM_THREADS" in os.environ or "TORCHELASTIC_SIGNALS_TO_HANDLE" not in os.environ
 
 
+def test_a_thread_talks_beside_the_rest() -> None:
+    """Over a channel of its own, so that nobody hears what was meant for the other thread."""
+    world = two()
+
+    def main() -> list[Any]:
+        channel = world.beside()
+        heard: list[Any] = []
+
+        def talk() -> None:
+            heard.extend(channel.gather(("beside", n, world.rank)) for n in range(200))
+
+        thread = threading.Thread(target=talk)
+        thread.start()
+        told = [world.gather((number, world.rank)) for number in range(200)]
+        world.barrier()
+        thread.join()
+        channel.close()
+        assert told == [[(number, 0), (number, 1)] for number in range(200)]
+        place = (channel.rank == world.rank, channel.world_size)
+        return world.gather((place, heard))
+
+    expected = [[("beside", number, 0), ("beside", number, 1)] for number in range(200)]
+    assert world.launch(main) == [((True, 2), expected)] * 2
+
+
 def test_a_group_of_one() -> None:
     world = select(accelerator="cpu", devices=1, strategy="ddp").world
     assert world.launch(lambda: (world.rank, world.agree(4), world.agree(0))) == (0, 0, 4)

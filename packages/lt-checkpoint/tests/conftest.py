@@ -53,6 +53,14 @@ class ThreadWorld:
     def barrier(self) -> None:
         self.gather(None)
 
+    def beside(self) -> "ThreadWorld":
+        channels = [Shared(self.world_size) if self.rank == 0 else None]
+        shared = self.broadcast(channels[0])
+        return ThreadWorld(self.rank, self.world_size, shared)
+
+    def close(self) -> None:
+        self._shared.barrier.abort()
+
 
 class Shared:
     def __init__(self, size: int) -> None:

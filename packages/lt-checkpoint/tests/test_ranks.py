@@ -1,6 +1,7 @@
 """Several ranks: threads for what they say to each other."""
 
 import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -134,3 +135,114 @@ def test_what_fails_beside_the_training_is_told_on_all(
     assert all(isinstance(error, SaveError) for error in found)
     assert all("b.ckpt is not what was written" in str(error) for error in found)
     assert sorted(os.listdir(tmp_path)) == ["a.ckpt", "b.ckpt"], "the old one is still there"
+
+
+class Heard:
+    """A rank that notes the tensors among what it is told and tells."""
+
+    def __init__(self, world: Any) -> None:
+        self.world, self.rank, self.world_size = world, world.rank, world.world_size
+        self.tensors = 0
+
+    def gather(self, obj: Any) -> Any:
+        self.tensors += str(obj).count("tensor(")
+        return self.world.gather(obj)
+
+    def beside(self) -> "Heard":
+        return Heard(self.world.beside())
+
+    def close(self) -> None:
+        self.world.close()
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_no_tensor_travels_from_rank_to_rank(
+    tmp_path: Path, ranks: Any, asynchronous: bool
+) -> None:
+    def main(world: Any) -> int:
+        heard = Heard(world)
+        saver = Saver(FolderStore(tmp_path), heard, asynchronous=asynchronous)
+        saver.save(state_of(world.rank), str(tmp_path / "a.ckpt"), Note(), obsolete=[])
+        saver.settle()
+        return heard.tensors
+
+    assert ranks(2, main) == [0, 0]
+    assert FolderStore(tmp_path).list() == ["a.ckpt"]
+
+
+def test_a_save_beside_the_training_holds_what_every_rank_had(
+    tmp_path: Path, ranks: Any, alike: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No file is made before both ranks have gone on and changed all they have."""
+    gone_on = threading.Event()
+    create = disks.LocalDisk.create
+
+    def later(self: Any, path: str) -> Any:
+        assert gone_on.wait(30)
+        return create(self, path)
+
+    monkeypatch.setattr(disks.LocalDisk, "create", later)
+
+    def main(world: Any) -> Any:
+        store = FolderStore(tmp_path)
+        saver = Saver(store, world, asynchronous=True)
+        state = state_of(world.rank)
+        saver.save(state, str(tmp_path / "a.ckpt"), Note(), obsolete=[])
+        state["state_dict"]["w"].zero_()
+        state["backend"]["rng"]["torch"].zero_()
+        state["feed"]["position"] = 9
+        world.barrier()
+        gone_on.set()
+        saver.settle()
+        assert saver.close() is None
+        return store.load("a.ckpt", world=world)
+
+    for rank, state in enumerate(ranks(2, main)):
+        assert alike(state, state_of(rank)), state
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_save_beside_the_training_that_fails_on_one_rank_fails_on_all(
+    tmp_path: Path, ranks: Any, rank: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create = disks.LocalDisk.create
+
+    def full(self: Any, path: str) -> Any:
+        if os.path.basename(path) == f"rank-{rank}.safetensors" and "b.ckpt" in path:
+            raise OSError(28, "No space left on device")
+        return create(self, path)
+
+    monkeypatch.setattr(disks.LocalDisk, "create", full)
+
+    def main(world: Any) -> str:
+        saver = Saver(FolderStore(tmp_path), world, asynchronous=True)
+        said = ""
+        for name, old in (("a", []), ("b", ["a.ckpt"]), ("c", ["a.ckpt"])):
+            try:
+                saver.settle()
+            except SaveError as error:
+                said = str(error)
+            saver.save(state_of(world.rank), str(tmp_path / f"{name}.ckpt"), Note(), obsolete=old)
+        saver.settle()
+        assert saver.close() is None
+        return said
+
+    said = ranks(2, main)
+    assert all("No space left" in one for one in said), said
+    assert os.listdir(tmp_path) == ["c.ckpt"], "the first one was kept until the third was whole"
+
+
+def test_a_world_without_a_channel_for_threads_saves_while_it_waits(
+    tmp_path: Path, ranks: Any
+) -> None:
+    class Plain:
+        def __init__(self, world: Any) -> None:
+            self.rank, self.world_size, self.gather = world.rank, world.world_size, world.gather
+
+    def main(world: Any) -> list[str]:
+        store = FolderStore(tmp_path)
+        saver = Saver(store, Plain(world), asynchronous=True)
+        saver.save(state_of(world.rank), str(tmp_path / "a.ckpt"), Note(), obsolete=[])
+        return store.list()
+
+    assert ranks(2, main) == [["a.ckpt"]] * 2

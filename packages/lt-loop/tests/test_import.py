@@ -9,8 +9,8 @@ import pytest
 
 import lt_loop
 
-AT_MOST = 0.060
-"""Seconds that importing lt_loop may add to a bare interpreter."""
+AT_MOST = 2.0
+"""Times what importing asyncio costs: the standard library's own package of this size."""
 
 
 def fresh_process(code: str) -> list[str]:
@@ -39,17 +39,15 @@ def test_importing_brings_neither_torch_nor_numpy_nor_anything_else(imports: str
     assert set(brought) - sys.stdlib_module_names == {"lt_loop"}
 
 
-def test_the_cost_of_an_import_is_below_the_bar() -> None:
-    """Processor time, of which other processes take nothing; the fastest run of several."""
-    code = (
-        "import time; start = time.process_time(); import lt_loop;"
-        "print(time.process_time() - start)"
-    )
-    costs: list[float] = []
-    while len(costs) < 20 and (not costs or min(costs) >= AT_MOST):
-        costs += map(float, fresh_process(code))
+def test_importing_costs_about_as_much_as_a_package_of_the_standard_library() -> None:
+    """Processor time, of which other processes take nothing; the fastest of several, in turns."""
+    code = "import time; start = time.process_time(); import {}; print(time.process_time() - start)"
+    ours, theirs = [], []
+    while len(ours) < 20 and (len(ours) < 3 or min(ours) > AT_MOST * min(theirs)):
+        ours += map(float, fresh_process(code.format("lt_loop")))
+        theirs += map(float, fresh_process(code.format("asyncio")))
 
-    assert min(costs) < AT_MOST
+    assert min(ours) <= AT_MOST * min(theirs)
 
 
 def test_importing_does_no_work() -> None:

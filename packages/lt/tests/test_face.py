@@ -49,6 +49,7 @@ def test_the_command_line_and_strategies_are_found_there_too() -> None:
 
     assert lt.cli.LightningCLI is lt.cli.LTCLI
     assert lt.strategies.DDPStrategy is lt_accel.DDPStrategy
+    assert lt.utilities.rank_zero_only is lt_accel.rank_zero_only
 
 
 def test_an_unknown_logger_is_named() -> None:

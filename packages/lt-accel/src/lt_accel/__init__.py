@@ -5,6 +5,7 @@ from lt_accel.failures import RankError
 from lt_accel.moving import move
 from lt_accel.precision import Precision
 from lt_accel.randomness import isolate_rng, seed_everything
+from lt_accel.rank_zero import rank_zero_only
 from lt_accel.selection import Selection, select
 from lt_accel.strategies import (
     DDP,
@@ -33,6 +34,7 @@ __all__ = [
     "TorchWorld",
     "isolate_rng",
     "move",
+    "rank_zero_only",
     "seed_everything",
     "select",
 ]

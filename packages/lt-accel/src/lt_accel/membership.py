@@ -28,6 +28,29 @@ OPERATIONS = {
 
 
 @final
+class Channel:
+    """The ranks over a gloo group that one thread has to itself.
+
+    Collectives of a group are matched by their order, which two threads would mix up. What waits
+    here gives no sign of life: the training beside it does.
+    """
+
+    def __init__(self, group: Any, *, rank: int, world_size: int) -> None:
+        """Take a group."""
+        self._group = group
+        self.rank, self.world_size = rank, world_size
+
+    def gather(self, obj: T) -> list[T]:
+        """Return everybody's object, pickled on the way."""
+        return _gathered(obj, self._group, self.world_size)
+
+    def close(self) -> None:
+        """Give the group up."""
+        if dist.is_initialized():  # else it went with all others
+            dist.destroy_process_group(self._group)
+
+
+@final
 class Membership:
     """One rank of a group that is up.
 
@@ -40,6 +63,7 @@ class Membership:
         """Take a place, with :meth:`join` or after it."""
         self.place, self.pulse = place, pulse
         self._control: Any = None
+        self._timeout: timedelta | None = None
         self._agree: Agreement | None = None
 
     def join(
@@ -76,7 +100,7 @@ class Membership:
             timeout=timeout,
             **words,
         )
-        self._control = dist.new_group(backend="gloo", timeout=timeout)
+        self._control, self._timeout = dist.new_group(backend="gloo", timeout=timeout), timeout
         shares_memory = self.pulse.board.ranks == place.world_size
         self._agree = (
             OnTheBoard(self.pulse, timeout=timeout.total_seconds())
@@ -118,20 +142,30 @@ class Membership:
 
     def gather(self, obj: T) -> list[T]:
         """Return everybody's object, pickled on the way."""
-        data = pickle.dumps(obj)
-        sizes = [torch.zeros(1, dtype=torch.int64) for _ in range(self.place.world_size)]
         with self.pulse:
-            dist.all_gather(sizes, torch.tensor([len(data)]), group=self._control)
-            longest = max(map(int, sizes))
-            boxes = [bytearray(longest) for _ in sizes]
-            mine = bytearray(data.ljust(longest, b"\0"))
-            dist.all_gather([_bytes(box) for box in boxes], _bytes(mine), group=self._control)
-        return [cast(T, pickle.loads(box)) for box in boxes]  # past its end pickle does not read
+            return _gathered(obj, self._control, self.place.world_size)
 
     def barrier(self) -> None:
         """Wait for everybody."""
         with self.pulse:
             dist.barrier(group=self._control)
+
+    def beside(self) -> Channel:
+        """Open a channel for another thread; called by all ranks at the same time."""
+        with self.pulse:
+            group = dist.new_group(backend="gloo", timeout=self._timeout)
+        return Channel(group, rank=self.place.rank, world_size=self.place.world_size)
+
+
+def _gathered(obj: T, group: Any, size: int) -> list[T]:
+    data = pickle.dumps(obj)
+    sizes = [torch.zeros(1, dtype=torch.int64) for _ in range(size)]
+    dist.all_gather(sizes, torch.tensor([len(data)]), group=group)
+    longest = max(map(int, sizes))
+    boxes = [bytearray(longest) for _ in sizes]
+    mine = bytearray(data.ljust(longest, b"\0"))
+    dist.all_gather([_bytes(box) for box in boxes], _bytes(mine), group=group)
+    return [cast(T, pickle.loads(box)) for box in boxes]  # past its end pickle does not read
 
 
 def _bytes(data: bytearray) -> torch.Tensor:

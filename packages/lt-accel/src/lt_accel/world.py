@@ -10,7 +10,7 @@ import torch
 from lt_accel.board import Board, Pulse
 from lt_accel.environment import Placement
 from lt_accel.launching import Launch, launch
-from lt_accel.membership import Membership, Reduction
+from lt_accel.membership import Channel, Membership, Reduction
 from lt_accel.watchdog import Watchdog
 
 T = TypeVar("T")
@@ -207,6 +207,13 @@ class TorchWorld:
     def barrier(self) -> None:
         """Wait until every rank is here."""
         self._group().barrier()
+
+    def beside(self) -> Channel:
+        """Open a channel on which another thread can gather, as a save beside the training does.
+
+        Every rank calls it at the same time, and closes what it got.
+        """
+        return self._group().beside()
 
     def _group(self) -> Membership:
         if self._membership is None:

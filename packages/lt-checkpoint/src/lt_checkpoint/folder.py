@@ -1,6 +1,7 @@
 """A folder of checkpoints: what is in it, in which order, and adding to it."""
 
 import datetime
+import functools
 import importlib.metadata
 import platform
 import warnings
@@ -18,7 +19,7 @@ from lt_checkpoint.errors import DamagedCheckpointError
 from lt_checkpoint.lock import FolderLock
 from lt_checkpoint.manifest import Manifest
 from lt_checkpoint.places import EXTENSION, kept_copy, read_hidden
-from lt_checkpoint.together import Ranks, on_first, together
+from lt_checkpoint.together import Ranks, apiece, on_first, together
 
 
 @final
@@ -162,10 +163,10 @@ class Folder:
             UnsavableStateError: it holds something that is no data.
             SaveError: it could not be written; nothing has changed.
         """
-        drafts = together(
+        mine = apiece(
             world, lambda: draft.draft(state, rank=world.rank, world_size=world.world_size)
         )
-        return self.write(drafts[world.rank], name, describe(state, note, world), world=world)
+        return self.write(mine, name, describe(state, note, world), world=world)
 
     def write(self, mine: Draft, name: str, manifest: Manifest, *, world: Ranks) -> Manifest | None:
         """Write drafts with all ranks; return the manifest, on rank 0.
@@ -211,6 +212,16 @@ def passed_over(reasons: Iterable[str]) -> None:
     warnings.warn(" ".join([*reasons, "Another one is used instead."]), stacklevel=3)
 
 
+@functools.cache
+def versions() -> Mapping[str, str]:
+    """Return what writes here, and its versions."""
+    return {
+        "lt-checkpoint": importlib.metadata.version("lt-checkpoint"),
+        "torch": str(torch.__version__),
+        "python": platform.python_version(),
+    }
+
+
 def describe(state: Mapping[str, Any], note: Note, world: Ranks) -> Manifest:
     """Return the manifest of a state, but for what is known when its files are written."""
     step, epoch = state.get("global_step"), state.get("epoch")
@@ -226,10 +237,6 @@ def describe(state: Mapping[str, Any], note: Note, world: Ranks) -> Manifest:
         names=note.names,
         fingerprint=encoder.encode(state.get("fingerprint"), ("fingerprint",)),
         exactness=encoder.encode(state.get("exactness"), ("exactness",)),
-        versions={
-            "lt-checkpoint": importlib.metadata.version("lt-checkpoint"),
-            "torch": str(torch.__version__),
-            "python": platform.python_version(),
-        },
+        versions=dict(versions()),
         saved_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     )

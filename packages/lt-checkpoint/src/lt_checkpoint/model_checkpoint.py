@@ -65,7 +65,7 @@ class ModelCheckpoint(Callback):
         enable_version_counter: write ``-v1``, ``-v2`` where the name is taken, rather than replace
             what is there.
         asynchronous: copy the state, and write it beside the training. A failure is told at the
-            next safe point; the end of the fit waits. With several ranks, saving waits as ever.
+            next safe point, with several ranks at the next save; the end of the fit waits.
         on_save_error: what a failed save does: ``"raise"`` ends the run, ``"warn"`` lets it go on
             with the checkpoints there are.
         save_timeout: seconds that a save may take before it counts as hung. Then the process ends

@@ -11,7 +11,7 @@ from lt_checkpoint.folder import Note, describe
 from lt_checkpoint.folder_store import FolderStore
 from lt_checkpoint.patience import watched
 from lt_checkpoint.snapshot import Snapshots
-from lt_checkpoint.together import Alone, Ranks, on_first, together
+from lt_checkpoint.together import Ranks, apiece, beside, on_first, together
 
 log = logging.getLogger("lt_checkpoint")
 
@@ -21,13 +21,14 @@ class Saver:
     """Saves states one after another; what one replaces is deleted once it was read back whole.
 
     Reading back and deleting are done beside the training, on rank 0. Saving is too, where that is
-    asked for. At most one checkpoint is on its way.
+    asked for, on every rank. At most one checkpoint is on its way.
 
     Args:
         store: where to.
         world: the processes that save together.
         asynchronous: whether saving only copies the state, and the rest is done beside the
-            training.
+            training. With several ranks, it takes a world whose ``beside()`` returns the ranks as
+            another thread can talk to them; else saving waits.
         timeout: seconds that a save may take; None for any time.
     """
 
@@ -35,7 +36,7 @@ class Saver:
         self, store: FolderStore, world: Ranks, *, asynchronous: bool, timeout: float | None = None
     ) -> None:
         self._store, self._world = store, world
-        self._asynchronous = asynchronous and world.world_size == 1
+        self._beside = beside(world) if asynchronous else None
         self._snapshots = Snapshots()
         self._timeout = timeout
         self._background = Background(timeout)
@@ -56,22 +57,27 @@ class Saver:
             UnsavableStateError: it holds something that is no data.
             SaveError: it was not saved.
         """
-        if not self._asynchronous:
+        world, ranks = self._world, self._beside
+        if ranks is None:
             with watched(self._timeout, f"saving {path}"):
-                self._store.save(state, path, note=note, world=self._world)
+                self._store.save(state, path, note=note, world=world)
             self.prune(path, obsolete)
             return
         follow_up = self._follow_up(path, obsolete)
-        alone = Alone()
         folder, name = self._store.folder(path)
-        folder.enter()
+        on_first(world, folder.enter)
         self._background.wait()  # what is on its way is in the memory that is about to be used
-        copy = self._snapshots.take(draft(state))
-        manifest = describe(state, note, alone)
+        copy = apiece(
+            world,
+            lambda: self._snapshots.take(
+                draft(state, rank=world.rank, world_size=world.world_size)
+            ),
+        )
+        manifest = describe(state, note, world)
 
         def work() -> None:
-            folder.write(copy, name, manifest, world=alone)
-            if follow_up is not None:
+            folder.write(copy, name, manifest, world=ranks)
+            if follow_up is not None and ranks.rank == 0:
                 follow_up()
 
         self._background.start(work)
@@ -114,9 +120,9 @@ class Saver:
         Raises:
             SaveError: it failed.
         """
-        said = on_first(self._world, self._failure)
-        if said is not None:
-            raise SaveError(said)
+        for said in together(self._world, self._failure):
+            if said is not None:
+                raise SaveError(said)
 
     def _failure(self) -> str | None:
         failure = self._background.take_failure()
@@ -134,11 +140,13 @@ class Saver:
 
     def on_first(self, work: Callable[[], Any]) -> Any:
         """Let rank 0 decide something; return it on every rank."""
-        return together(self._world, work if self._world.rank == 0 else lambda: None)[0]
+        return on_first(self._world, work)
 
     def close(self) -> Exception | None:
         """Wait for what is on its way, without the other ranks; let other runs have the folder."""
         failure = self._background.take_failure()
+        if self._beside is not None:
+            self._beside.close()
         if self._world.rank == 0:
             self._store.close()
         return failure

@@ -23,6 +23,13 @@ class Ranks(Protocol):
         """Return the objects of all ranks, in their order, on every rank."""
 
 
+class Channel(Ranks, Protocol):
+    """The ranks as a thread beside the training talks to them."""
+
+    def close(self) -> None:
+        """Talk no more."""
+
+
 @final
 class Alone:
     """One process."""
@@ -34,9 +41,12 @@ class Alone:
         """Return the object alone."""
         return [obj]
 
+    def close(self) -> None:
+        """Do nothing: there was nobody to talk to."""
 
-def together(world: Ranks, work: Callable[[], T]) -> list[T]:
-    """Let every rank do its part; return the results of all ranks, in their order, on each.
+
+def apiece(world: Ranks, work: Callable[[], T]) -> T:
+    """Let every rank do its part; return what this rank's came to, which stays with it.
 
     Raises:
         SaveError: another rank failed; the message names it. Where this rank failed, its own
@@ -44,22 +54,27 @@ def together(world: Ranks, work: Callable[[], T]) -> list[T]:
         UnsavableStateError: so did another rank's state.
     """
     if world.world_size == 1:
-        return [work()]
-    result: T | None = None
-    failure: Exception | None = None
+        return work()
     try:
         result = work()
     except Exception as error:  # the others wait for the answer
-        failure = error
-    said = None if failure is None else f"{type(failure).__name__}: {failure}"
-    outcomes = world.gather((result, said))
-    if failure is not None:
-        raise failure
-    for rank, (_, failed) in enumerate(outcomes):
+        world.gather(f"{type(error).__name__}: {error}")
+        raise
+    for rank, failed in enumerate(world.gather(None)):
         if failed is not None:
             kind = UnsavableStateError if failed.startswith("UnsavableStateError") else SaveError
             raise kind(f"A checkpoint is written by all ranks. Rank {rank} failed: {failed}")
-    return [found for found, _ in outcomes]
+    return result
+
+
+def together(world: Ranks, work: Callable[[], T]) -> Sequence[T]:
+    """Let every rank do its part; return the results of all ranks, in their order, on each.
+
+    Raises:
+        SaveError: another rank failed, as in :func:`apiece`.
+        UnsavableStateError: so did another rank's state.
+    """
+    return world.gather(apiece(world, work))
 
 
 def on_first(world: Ranks, work: Callable[[], T]) -> T:
@@ -68,5 +83,16 @@ def on_first(world: Ranks, work: Callable[[], T]) -> T:
     Raises:
         SaveError: rank 0 failed.
     """
-    results: list[Any] = together(world, work if world.rank == 0 else lambda: None)
+    results: Sequence[Any] = together(world, work if world.rank == 0 else lambda: None)
     return results[0]  # type: ignore[no-any-return]
+
+
+def beside(world: Ranks) -> Channel | None:
+    """Return the ranks as another thread can talk to them; None where the world offers no way.
+
+    Every rank calls it at the same time.
+    """
+    if world.world_size == 1:
+        return Alone()
+    opened: Callable[[], Channel] | None = getattr(world, "beside", None)
+    return None if opened is None else opened()

@@ -165,7 +165,12 @@ class Backend(Protocol):
 
 @runtime_checkable
 class World(Protocol):
-    """With which other processes: this process's place among them, and how they talk."""
+    """With which other processes: this process's place among them, and how they talk.
+
+    A world may also have ``beside()``, which every rank calls at the same time: it returns an
+    object with ``rank``, ``world_size``, ``gather`` and ``close`` that another thread may use while
+    this one talks over the world. A store may need it to save beside the training.
+    """
 
     @property
     def rank(self) -> int:

@@ -130,6 +130,23 @@ class PutsItselfFirst(ForkedWorld):
         return [*found[self.rank :], *found[: self.rank]] if text else found
 
 
+@shelf.breaks("another_thread_can_talk_beside_this_one")
+class HearsItselfBeside(ForkedWorld):
+    def beside(self) -> Any:
+        here = self.world_size, self.rank
+
+        class Channel:
+            world_size, rank = here
+
+            def gather(self, obj: Any) -> Any:
+                return [obj] * self.world_size
+
+            def close(self) -> None:
+                pass
+
+        return Channel()
+
+
 @shelf.breaks("barrier_waits_for_every_rank")
 class WaitsForNobody(ForkedWorld):
     def barrier(self) -> None:

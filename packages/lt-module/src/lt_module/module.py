@@ -8,6 +8,7 @@ from typing import Any, Self, TypeVar
 import torch
 from torch import Tensor, nn
 
+from lt_module.gathering import gathered, world_size
 from lt_module.loading import (
     OnClass,
     constructed,
@@ -230,6 +231,32 @@ class LTModule(StepHooks, nn.Module):
             dictionary = dict(items(keep_base=False, copy_state=False))
         for name, value in dictionary.items():
             self.log(name, value, **flags)
+
+    def all_gather(self, data: Any, group: Any = None, sync_grads: bool = False) -> Any:
+        """Return what all ranks pass, on every rank; all of them call it.
+
+        A loss over the samples of all ranks takes ``sync_grads=True``.
+
+        Args:
+            data: a tensor of shape ``(...)``, the same on every rank, or a dict, list or tuple of
+                such. Numbers become tensors; anything else is returned as it is.
+            group: a process group of torch; None for all ranks.
+            sync_grads: whether gradients flow back to the ranks that the tensors came from, each
+                the sum of those that the ranks have for it.
+
+        Returns:
+            Tensors of shape ``(world_size, ...)``; in a single process, of their own shape.
+
+        Raises:
+            RuntimeError: there are several ranks, and torch has no process group.
+        """
+        ranks = getattr(self._trainer, "world_size", 1)
+        if ranks > 1 and world_size() == 1:
+            raise RuntimeError(
+                "all_gather talks over torch.distributed. Received a call in a world of "
+                f"{ranks} that has no process group of torch. Use trainer.ports.world.gather."
+            )
+        return gathered(data, device=self.device, group=group, gradients=sync_grads)
 
     def optimizers(self, use_pl_optimizer: bool = True) -> Any:
         """Return the optimizer, or a list of several, to step in manual optimization.

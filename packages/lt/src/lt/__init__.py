@@ -6,7 +6,7 @@
 
 from importlib.metadata import version as _version
 
-from lt import callbacks, loggers, profilers, strategies, tuner
+from lt import callbacks, loggers, profilers, strategies, tuner, utilities
 from lt_accel import seed_everything
 from lt_data import CombinedLoader
 from lt_loop import Callback, Trainer
@@ -31,4 +31,5 @@ __all__ = [
     "seed_everything",
     "strategies",
     "tuner",
+    "utilities",
 ]

@@ -3,6 +3,7 @@
 import os
 import sys
 import tempfile
+import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -188,6 +189,35 @@ class WorldConformance(ABC):
             assert found == expected, (
                 "gather returns the objects in the order of ranks. Received those of lengths "
                 f"{[len(one) for one in found]}, expected {[len(one) for one in expected]}."
+            )
+
+        self._in_each_rank(look)
+
+    def test_another_thread_can_talk_beside_this_one(self) -> None:
+        """What ``beside`` returns, where a world has it, gathers in a thread of its own."""
+
+        def look(world: World) -> None:
+            beside = getattr(world, "beside", None)
+            if beside is None:
+                return
+            channel, rounds, heard = beside(), range(50), list[Any]()
+
+            def talk() -> None:
+                heard.extend(channel.gather(("beside", n, channel.rank)) for n in rounds)
+
+            thread = threading.Thread(target=talk, daemon=True)
+            thread.start()
+            told = [world.gather((n, world.rank)) for n in rounds]
+            thread.join()
+            world.barrier()
+            channel.close()
+            ranks = range(channel.world_size)
+            expected = [[(n, rank) for rank in ranks] for n in rounds]
+            assert told == expected, f"The world gathers what it was given. Received {told}."
+            expected_beside = [[("beside", n, rank) for rank in ranks] for n in rounds]
+            assert heard == expected_beside, (
+                "What beside returns gathers what its thread gave, whatever the world gathers "
+                f"meanwhile. Received {heard}."
             )
 
         self._in_each_rank(look)

@@ -1,0 +1,43 @@
+"""What one rank does for all of them."""
+
+from typing import Any
+
+import pytest
+
+from lt_accel import rank_zero_only, select
+
+pytestmark = pytest.mark.timeout(60)
+
+
+def rank_told(number: int) -> str:
+    """Say which."""
+    return f"told {number}"
+
+
+def test_a_process_alone_is_rank_0() -> None:
+    told = rank_zero_only(rank_told)
+
+    assert told(1) == told(number=1) == "told 1"
+    assert (told.__name__, told.__doc__) == ("rank_told", "Say which.")
+
+
+@pytest.mark.parametrize(
+    ("rank", "words", "expected"),
+    [("0", {}, "told 1"), ("1", {}, None), ("1", {"default": "nothing"}, "nothing")],
+)
+def test_a_launcher_says_which_rank_this_is(
+    rank: str, words: dict[str, Any], expected: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = rank_zero_only(rank_told, **words)  # before the launcher is known, as at import
+    variables = {"RANK": rank, "WORLD_SIZE": "2", "LOCAL_RANK": rank, "MASTER_ADDR": "127.0.0.1"}
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+
+    assert told(1) == expected
+
+
+def test_in_processes_of_ours_the_group_says_it() -> None:
+    told = rank_zero_only(rank_told)
+    world = select(accelerator="cpu", devices=2).world
+
+    assert world.launch(lambda: world.gather(told(1))) == ["told 1", None]
