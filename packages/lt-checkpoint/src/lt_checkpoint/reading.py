@@ -16,7 +16,7 @@ from lt_checkpoint.decoding import Decoder
 from lt_checkpoint.disk import Disk
 from lt_checkpoint.draft import MODEL, STATE, STATE_TENSORS, rank_file
 from lt_checkpoint.encoding import TAG, Json
-from lt_checkpoint.errors import DamagedCheckpointError
+from lt_checkpoint.errors import DamagedCheckpointError, StoreUnavailableError
 from lt_checkpoint.hashing import Hashing
 from lt_checkpoint.manifest import Manifest
 from lt_checkpoint.raw_bytes import bytes_of, fill
@@ -41,9 +41,12 @@ def naming(path: str) -> Iterator[None]:
 
     Raises:
         DamagedCheckpointError: something is.
+        StoreUnavailableError: that can't be known.
     """
     try:
         yield
+    except StoreUnavailableError:
+        raise
     except DamagedCheckpointError as error:
         message = str(error)
         if message.startswith("The checkpoint "):
