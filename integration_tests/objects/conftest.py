@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 PROGRAMS = Path(__file__).parent / "programs"
 MISSING = [name for name in ("moto", "flask", "flask_cors", "s3fs") if not importlib.util.find_spec(name)]
@@ -222,11 +221,6 @@ class Script:
     @property
     def told(self) -> str:
         return (self.folder / "told").read_text()
-
-    @property
-    def weights(self) -> dict[str, Any]:
-        found: dict[str, Any] = torch.load(self.folder / "weights.pt")
-        return found
 
 
 @pytest.fixture
