@@ -18,7 +18,8 @@ from typing import Any
 import pytest
 
 PROGRAMS = Path(__file__).parent / "programs"
-MISSING = [name for name in ("moto", "flask", "flask_cors", "s3fs") if not importlib.util.find_spec(name)]
+NEEDED = ("moto", "flask", "flask_cors", "s3fs")
+MISSING = [name for name in NEEDED if not importlib.util.find_spec(name)]
 CREDENTIALS = {
     "AWS_ACCESS_KEY_ID": "somebody",
     "AWS_SECRET_ACCESS_KEY": "secret",

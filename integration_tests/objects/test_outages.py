@@ -161,7 +161,9 @@ def test_options_it_does_not_know(bucket: str) -> None:
         store.list()
 
 
-def test_what_a_run_did_not_finish(bucket: str, options: dict[str, Any], s3: Any, caplog: Any) -> None:
+def test_what_a_run_did_not_finish(
+    bucket: str, options: dict[str, Any], s3: Any, caplog: Any
+) -> None:
     """It is named, and deleted where nobody else can be writing it."""
     store = FolderStore(bucket, storage_options=options)
     for step in (1, 2):

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, final
 
 from lt_checkpoint import lightning_file, reading
@@ -159,6 +159,10 @@ class FolderStore:
     def exists(self, name: str) -> bool:
         """Return whether there is anything of that name, whole or not."""
         return self._exists(*self._place(name))
+
+    def names(self) -> Sequence[str]:
+        """Name what looks like checkpoints, whole or not, in the order of the alphabet."""
+        return sorted(self._folder(self.root).names())
 
     def has_any(self) -> bool:
         """Return whether there is any checkpoint in the folder, whole or not."""
