@@ -18,7 +18,8 @@ from lt_checkpoint.checkpoint_arguments import (
     not_logged,
     saves_on_train_epoch_end,
 )
-from lt_checkpoint.errors import SaveError
+from lt_checkpoint.committing import failed
+from lt_checkpoint.errors import SaveError, StoreUnavailableError
 from lt_checkpoint.folder import Note
 from lt_checkpoint.folder_store import FolderStore
 from lt_checkpoint.ledger import Decision, Ledger
@@ -361,7 +362,11 @@ class ModelCheckpoint(Callback):
         if saver is None or epoch is None or trainer.global_step == self._saved_step:
             return
         self._settle(saver)
-        decision = saver.on_first(lambda: self._decide(trainer, epoch, ranked=ranked))
+        try:
+            decision = saver.on_first(lambda: self._decide(trainer, epoch, ranked=ranked))
+        except SaveError as error:
+            self._fail(error)
+            return
         self._waits_for_validation = decision == "wait"
         if isinstance(decision, Decision):
             self._save(trainer, saver, decision)
@@ -386,9 +391,12 @@ class ModelCheckpoint(Callback):
         path = self.format_checkpoint_name(values)
         store = self._given_store or FolderStore(self.dirpath or ".")
         version = self.STARTING_VERSION
-        while self._counts_versions and store.exists(path):
-            path = self.format_checkpoint_name(values, ver=version)
-            version += 1
+        try:
+            while self._counts_versions and store.exists(path):
+                path = self.format_checkpoint_name(values, ver=version)
+                version += 1
+        except StoreUnavailableError as error:  # the save itself would have met it next
+            raise failed(path, error) from error
         return path
 
     def _save(self, trainer: Trainer, saver: Saver, decision: Decision) -> None:
