@@ -295,7 +295,7 @@ class ModelCheckpoint(Callback):
 
     def on_exception(self, trainer: Trainer, pl_module: Any, exception: BaseException) -> None:
         """Save, if that was asked for and is possible now."""
-        if not self.save_on_exception or self._saver is None:
+        if not self.save_on_exception or self._saver is None or trainer.ends_at_once:
             return
         alone = trainer.world_size == 1  # else ranks agree on these only, and the others would wait
         if not trainer.at_safe_point or not (
@@ -307,10 +307,15 @@ class ModelCheckpoint(Callback):
         self._act(trainer, ranked=False)
 
     def teardown(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
-        """Wait for what is on its way, and let other runs have the folder."""
+        """Wait for what is on its way, and let other runs have the folder.
+
+        After a second signal nobody waits: what is on its way may be what hangs.
+        """
         self._evaluates = False
         saver, self._saver = self._saver, None
-        if saver is not None and (failure := saver.close()) is not None:
+        if saver is None:
+            return
+        if (failure := saver.close(wait=not trainer.ends_at_once)) is not None:
             self._ledger.undo()
             log.error("a checkpoint was not saved: %s", failure)
 
