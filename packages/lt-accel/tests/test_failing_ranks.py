@@ -205,14 +205,40 @@ def test_a_signal_to_the_launcher_reaches_each_rank_once(
 
 
 @pytest.mark.slow
-def test_ranks_that_do_not_ask_die_of_the_signal(tmp_path: Path) -> None:
+def test_ranks_that_do_not_ask_die_of_the_signal_and_the_launcher_too(tmp_path: Path) -> None:
     deaf = STOPS.replace("    signal.signal(signal.SIGTERM", "    0 and (signal.SIGTERM")
     launcher = started(deaf, tmp_path)
     wait_for_ranks(launcher)
     launcher.send_signal(signal.SIGTERM)
-    _output, errors = launcher.communicate(timeout=30)
-    assert launcher.returncode == 1
-    assert re.search(r"RankError: Rank \d of 2 was killed by SIGTERM", errors)
+    launcher.communicate(timeout=30)
+    assert launcher.returncode == -signal.SIGTERM
+
+
+@pytest.mark.slow
+def test_a_signal_to_each_process_reaches_a_rank_once(tmp_path: Path) -> None:
+    """As a cluster sends it; what the launcher hands on is not taken for a second one."""
+    patient = STOPS.replace("while not", "ends = time.monotonic() + 2\n    while not")
+    patient = patient.replace("world.agree(len(asked))", "world.agree(ends < time.monotonic())")
+    launcher = started(patient, tmp_path)
+    for pid in (*wait_for_ranks(launcher), launcher.pid):
+        os.kill(pid, signal.SIGTERM)
+    output, errors = launcher.communicate(timeout=30)
+    assert output == "True ['SIGTERM'] ['SIGTERM']\n", errors
+
+
+@pytest.mark.slow
+def test_other_signals_reach_the_ranks_where_nobody_else_handles_them(tmp_path: Path) -> None:
+    asking = STOPS.replace("signal.SIGINT, lambda", "signal.SIGUSR1, lambda")
+    launcher = started(asking, tmp_path)
+    wait_for_ranks(launcher)
+    launcher.send_signal(signal.SIGUSR1)
+    output, errors = launcher.communicate(timeout=30)
+    assert output == "True ['SIGUSR1'] ['SIGUSR1']\n", errors
+    launcher = started(STOPS, tmp_path)
+    wait_for_ranks(launcher)
+    launcher.send_signal(signal.SIGUSR1)
+    launcher.communicate(timeout=30)
+    assert launcher.returncode == -signal.SIGUSR1, "where nobody asked for it"
 
 
 @pytest.mark.slow
