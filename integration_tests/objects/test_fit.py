@@ -1,5 +1,6 @@
 """Whole runs that save into an object store."""
 
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -180,3 +181,48 @@ def test_two_ranks(bucket: str, script: Callable[..., Any]) -> None:
     store = FolderStore(f"{bucket}/run")
     assert store.list() == ["step=4.ckpt"]
     assert store.verify("last").world_size == 2
+
+
+def test_told_to_end(bucket: str, experiment: Any) -> None:
+    """Preemption saves beside the checkpoints, and not into a folder "s3:" of this machine."""
+    from lt.callbacks import Preemption
+    from lt_loop import Preempted
+
+    class Ending(experiment.Regression):
+        def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+            if self.trainer.global_step == 3:
+                signal.raise_signal(signal.SIGTERM)
+
+    whole = experiment.fit()
+    plain, experiment.Regression = experiment.Regression, Ending
+    url = f"{bucket}/run"
+    keep = ModelCheckpoint(url, every_n_train_steps=100)
+    with pytest.raises(Preempted):
+        experiment.fit(keep, Preemption())
+    assert FolderStore(url).list() == ["preempted-step=3.ckpt"]
+    experiment.Regression = plain
+    assert same(experiment.fit(ModelCheckpoint(url), ckpt_path="last"), whole)
+    assert not Path("s3:").exists()
+
+
+def test_a_root_folder_at_a_url(bucket: str, experiment: Any) -> None:
+    experiment.fit(ModelCheckpoint(), max_steps=7, default_root_dir=f"{bucket}/root")
+    assert FolderStore(f"{bucket}/root/checkpoints").load("last")["global_step"] == 7
+    whole = experiment.fit()
+    root = {"default_root_dir": f"{bucket}/root"}
+    assert same(experiment.fit(ModelCheckpoint(), ckpt_path="last", **root), whole)
+    assert not Path("s3:").exists()
+
+
+def test_saved_by_hand(bucket: str, options: dict[str, Any], experiment: Any) -> None:
+    """``Trainer(store=...)`` has the options that ``save_checkpoint`` does not take."""
+    store = FolderStore(f"{bucket}/run", storage_options=options)
+
+    class Saving(experiment.Regression):
+        def on_safe_point(self) -> None:
+            if self.trainer.global_step == 2:
+                self.trainer.save_checkpoint("by-hand.ckpt")
+
+    experiment.Regression = Saving
+    experiment.fit(store=store, max_steps=3)
+    assert store.verify("by-hand.ckpt").step == 2
