@@ -207,14 +207,40 @@ def test_a_signal_to_the_launcher_reaches_each_rank_once(
 
 
 @pytest.mark.slow
-def test_ranks_that_do_not_ask_die_of_the_signal(tmp_path: Path) -> None:
+def test_ranks_that_do_not_ask_die_of_the_signal_and_the_launcher_too(tmp_path: Path) -> None:
     deaf = STOPS.replace("    signal.signal(signal.SIGTERM", "    0 and (signal.SIGTERM")
     launcher = started(deaf, tmp_path)
     wait_for_ranks(launcher)
     launcher.send_signal(signal.SIGTERM)
-    _output, errors = launcher.communicate(timeout=30)
-    assert launcher.returncode == 1
-    assert re.search(r"RankError: Rank \d of 2 was killed by SIGTERM", errors)
+    launcher.communicate(timeout=30)
+    assert launcher.returncode == -signal.SIGTERM
+
+
+@pytest.mark.slow
+def test_a_signal_to_each_process_reaches_a_rank_once(tmp_path: Path) -> None:
+    """As a cluster sends it; what the launcher hands on is not taken for a second one."""
+    patient = STOPS.replace("while not", "ends = time.monotonic() + 2\n    while not")
+    patient = patient.replace("world.agree(len(asked))", "world.agree(ends < time.monotonic())")
+    launcher = started(patient, tmp_path)
+    for pid in (*wait_for_ranks(launcher), launcher.pid):
+        os.kill(pid, signal.SIGTERM)
+    output, errors = launcher.communicate(timeout=30)
+    assert output == "True ['SIGTERM'] ['SIGTERM']\n", errors
+
+
+@pytest.mark.slow
+def test_other_signals_reach_the_ranks_where_nobody_else_handles_them(tmp_path: Path) -> None:
+    asking = STOPS.replace("signal.SIGINT, lambda", "signal.SIGUSR1, lambda")
+    launcher = started(asking, tmp_path)
+    wait_for_ranks(launcher)
+    launcher.send_signal(signal.SIGUSR1)
+    output, errors = launcher.communicate(timeout=30)
+    assert output == "True ['SIGUSR1'] ['SIGUSR1']\n", errors
+    launcher = started(STOPS, tmp_path)
+    wait_for_ranks(launcher)
+    launcher.send_signal(signal.SIGUSR1)
+    launcher.communicate(timeout=30)
+    assert launcher.returncode == -signal.SIGUSR1, "where nobody asked for it"
 
 
 @pytest.fixture
@@ -260,6 +286,35 @@ def test_what_a_killed_launcher_has_left_is_removed_by_the_next(
     output, errors = living.communicate(timeout=30)
     assert output == "True ['SIGTERM'] ['SIGTERM']\n", errors
     assert [path.name for path in temporary.iterdir()] == ["lt-ranks-of-others"]
+
+
+def test_answers_to_signals_are_what_they_were() -> None:
+    numbers = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1]
+    world = two()
+
+    def answers() -> list[Any]:
+        return [signal.getsignal(number) for number in numbers]
+
+    before = answers()
+    assert before[2:4] == [signal.SIG_DFL] * 2
+    inside = world.launch(lambda: [str(answer) for answer in answers()[2:4]])
+    assert inside == [str(signal.SIG_DFL)] * 2  # not torch's, which belong to the launcher
+    assert answers() == before
+
+
+HANGS_UP = STOPS.replace("asked = []", "asked = []; signal.signal(signal.SIGHUP, signal.SIG_IGN)")
+
+
+@pytest.mark.slow
+def test_a_launcher_that_ignores_a_hangup_goes_on(tmp_path: Path) -> None:
+    launcher = started(HANGS_UP, tmp_path)  # as nohup has it
+    wait_for_ranks(launcher)
+    launcher.send_signal(signal.SIGHUP)
+    with pytest.raises(subprocess.TimeoutExpired):
+        launcher.wait(timeout=2)
+    launcher.send_signal(signal.SIGTERM)
+    output, errors = launcher.communicate(timeout=30)
+    assert output == "True ['SIGTERM'] ['SIGTERM']\n", errors
 
 
 DEAF = STOPS.replace("time.sleep(0.01)", "sum(range(10**15))")

@@ -210,3 +210,83 @@ def test_what_can_not_look_is_refused() -> None:
         trainer("skip").fit(Manual(), DATA)
     with pytest.raises(ValueError, match=r"on_nonfinite is one of .*Did you mean 'skip'"):
         trainer("skp")
+
+
+class Scaling(Looking):
+    """Never takes a step that is not finite, as a backend with a loss scaler."""
+
+    def __init__(self, scale: float) -> None:
+        super().__init__()
+        self.loss_scale = scale
+
+    def step(self, optimizer: Any, closure: Any) -> bool:
+        if self.first_non_finite(optimizer):
+            self.loss_scale /= 2
+            return False
+        return super().step(optimizer, closure)
+
+
+class Overflowing(Line):
+    """The gradient of its fourth batch is not finite, though the loss is."""
+
+    def on_after_backward(self) -> None:
+        if self.weight.grad == self.slope_of_the_fourth:
+            self.weight.grad = math.inf
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        self.slope_of_the_fourth = None
+        loss = super().training_step(batch, batch_idx)
+        if batch_idx == 3:
+            self.slope_of_the_fourth = loss._slope
+        return loss
+
+
+def scaled(action: Any, scale: float, **words: Any) -> Any:
+    words = {"max_epochs": 1, **KEEPS, **words}
+    return make_trainer(backend=Scaling(scale), on_nonfinite=action, **words)
+
+
+@pytest.mark.parametrize("action", [None, "raise", "skip", "rollback"])
+def test_what_a_scaler_tries_out_is_logged_and_no_more(
+    action: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    keeper, program = Keeper(1), Overflowing()
+    with caplog.at_level(logging.INFO, "lt_loop"):
+        run = scaled(action, 8.0, callbacks=keeper, store=Shelf(keeper))
+        result = run.fit(program, DATA)
+
+    assert program.weight.value == by_hand([*DATA[:3], *DATA[4:]])
+    assert (result.progress.steps, result.progress.skipped_steps) == (5, 1)
+    (record,) = [one for one in caplog.records if "gradient" in one.message]
+    assert record.levelno == logging.INFO
+    assert record.message == (
+        "The gradient of weight, times 4, does not fit: skipped step 3, batch 3 of epoch 0"
+    )
+
+
+@pytest.mark.parametrize(
+    ("program", "data", "scale", "told"),
+    [
+        (Line, WITH_A_BAD_ONE, 8.0, "is not finite, nor is the loss, at step 3, batch 3 of"),
+        (Overflowing, DATA, 2.0, "is not finite at step 3, batch 3 of epoch 0"),
+    ],
+    ids=["the loss", "at a scale of 1"],
+)
+@pytest.mark.parametrize("action", [None, "raise", "skip", "rollback"])
+def test_what_no_scale_can_help_is_a_step_that_is_not_finite(
+    action: Any, program: Any, data: Any, scale: float, told: str, caplog: Any
+) -> None:
+    keeper, line = Keeper(2), program()
+    run = scaled(action, scale, callbacks=keeper, store=Shelf(keeper))
+    good = [batch for index, batch in enumerate(data) if index != 3]
+    if action == "raise":
+        with pytest.raises(FloatingPointError, match=f"The gradient of weight {told}"):
+            run.fit(line, data)
+        assert line.weight.value == by_hand(data[:3])
+        return
+    with caplog.at_level(logging.WARNING, "lt_loop"):
+        result = run.fit(line, data)
+
+    assert f"The gradient of weight {told}" in caplog.text
+    assert line.weight.value == by_hand(good)
+    assert result.progress.skipped_steps == (0 if action == "rollback" else 1)

@@ -277,19 +277,23 @@ class TorchBackend:
             return None if value is None else self._compilation.norm
         if self._scaler is not None:
             self._scaler.unscale(optimizer)
-        norm = None if value is None else clip(optimizer, value, algorithm)
+        keeps = self._scaler is not None  # the bad ones, to be named once the step was skipped
+        norm = None if value is None else clip(optimizer, value, algorithm, keeps_bad_ones=keeps)
         if self._compilation.records:
             self._compilation.norm = norm
         return norm
 
     def first_non_finite(self, optimizer: Any) -> str | None:
-        """Return the name of a parameter whose gradient is not finite, None where none is.
-
-        With a scaler it is always None: an overflow is the scaler's business, which skips the step.
-        """
-        if self._scaler is not None:
-            return None
+        """Return the name of a parameter whose gradient is not finite, None where none is."""
         return first_non_finite(self._program, optimizer)
+
+    @property
+    def loss_scale(self) -> float | None:
+        """The factor of the losses of the step under way, None where losses are not scaled.
+
+        Waits for the device. With a scaler, :meth:`step` skips steps that are not finite itself.
+        """
+        return None if self._scaler is None else self._scaler.scale
 
     def step(self, optimizer: Any, closure: Callable[[], Any] | None = None) -> bool:
         """Step the optimizer; False when the scaler found an overflow and skipped the step.

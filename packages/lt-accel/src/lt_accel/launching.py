@@ -11,6 +11,7 @@ killed after :data:`GRACE` seconds, hanging ranks say where they hang, and signa
 import contextlib
 import multiprocessing
 import os
+import signal
 import sys
 import uuid
 import warnings
@@ -28,7 +29,13 @@ from lt_accel.environment import LOOPBACK
 from lt_accel.membership import is_up
 from lt_accel.ranks import RESULT, Enters, Job, run_rank
 from lt_accel.scratch import scratch_folder
-from lt_accel.supervision import Supervisor, VanishedError, handing_on_signals
+from lt_accel.supervision import (
+    Supervisor,
+    VanishedError,
+    handing_on_signals,
+    left_to_torch,
+    taken_over,
+)
 
 if TYPE_CHECKING:
     from torch.distributed.launcher.api import LaunchConfig
@@ -73,38 +80,52 @@ def launch(how: Launch, main: Callable[[], T], world: Enters) -> T:
         RankError: a rank ended without an exception, or with one that can't be pickled.
         RuntimeError: processes can't be started from here.
     """
+    refuse_to_start(how.start_method)
+    with scratch_folder() as folder:
+        first, asked = _run_group(how, main, world, folder)
+        if first is None:
+            # What our own rank wrote, in a folder that nobody else may enter.
+            result: T = torch.load(folder / RESULT, weights_only=False)
+            return result
+    if isinstance(first, failures.RankError):
+        for number in asked:
+            if first.exit_code == -number:  # it was meant for all of us
+                signal.raise_signal(number)
+    raise first
+
+
+def _run_group(
+    how: Launch, main: Callable[[], Any], world: Enters, folder: Path
+) -> tuple[BaseException | None, set[signal.Signals]]:
+    """Run a group to its end; return the first failure, and the signals that were handed on."""
     # A third of a second to import, which only those pay who start processes.
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError  # noqa: PLC0415
     from torch.distributed.launcher.api import elastic_launch  # noqa: PLC0415
 
-    refuse_to_start(how.start_method)
-    with scratch_folder() as folder:
-        board = Board(folder / "board", how.processes)
-        threads = 1 if how.start_method == "fork" else int(os.environ.get("OMP_NUM_THREADS", "1"))
-        job = Job(
-            main=main,
-            world=world,
-            folder=folder,
-            board=board,
-            launcher=os.getpid(),
-            hang_timeout=how.hang_timeout,
-            threads=threads,
-        )
-        supervisor = Supervisor(board, folder, hang_timeout=how.hang_timeout)
-        first: BaseException | None = None
-        with _environment(threads), _quiet_fork(), supervisor, handing_on_signals(supervisor):
-            try:
-                elastic_launch(_config(how, folder), run_rank)(job)
-            except ChildFailedError as error:
-                codes = {rank: failure.exitcode for rank, failure in error.failures.items()}
-                first = _first_failure(codes, supervisor, how, folder)
-            except VanishedError:
-                first = _first_failure({}, supervisor, how, folder)
-        if first is not None:
-            raise first
-        # What our own rank wrote, in a folder that nobody else may enter.
-        result: T = torch.load(folder / RESULT, weights_only=False)
-        return result
+    board = Board(folder / "board", how.processes)
+    signals = taken_over()
+    job = Job(
+        main=main,
+        world=world,
+        folder=folder,
+        board=board,
+        launcher=os.getpid(),
+        signals=(*signals, *left_to_torch()),
+        hang_timeout=how.hang_timeout,
+        threads=1 if how.start_method == "fork" else int(os.environ.get("OMP_NUM_THREADS", "1")),
+    )
+    supervisor = Supervisor(board, folder, hang_timeout=how.hang_timeout)
+    first: BaseException | None = None
+    watched = handing_on_signals(supervisor, signals)
+    with _environment(job.threads), _quiet_fork(), supervisor, watched:
+        try:
+            elastic_launch(_config(how, folder), run_rank)(job)
+        except ChildFailedError as error:
+            codes = {rank: failure.exitcode for rank, failure in error.failures.items()}
+            first = _first_failure(codes, supervisor, how, folder)
+        except VanishedError:
+            first = _first_failure({}, supervisor, how, folder)
+    return first, supervisor.asked
 
 
 def refuse_to_start(start_method: StartMethod) -> None:
@@ -143,7 +164,8 @@ def _config(how: Launch, folder: Path) -> "LaunchConfig":
     several = how.num_nodes > 1
     seconds = int(how.timeout.total_seconds())
     known = {field.name for field in fields(LaunchConfig)}
-    newer: dict[str, Any] = {"signals_to_handle": "SIGHUP,SIGQUIT", "shutdown_timeout": 10}
+    signals = ",".join(number.name for number in left_to_torch())
+    newer: dict[str, Any] = {"signals_to_handle": signals, "shutdown_timeout": 10}
     return LaunchConfig(
         min_nodes=how.num_nodes,
         max_nodes=how.num_nodes,

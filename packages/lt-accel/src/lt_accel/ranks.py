@@ -48,6 +48,7 @@ class Job:
         folder: where result and failures go.
         board: who is alive.
         launcher: the process that started this one.
+        signals: those that the launcher answers itself.
         hang_timeout: seconds without a sign of life that count as hanging; None for any number.
         threads: how many torch computes with, on a CPU.
     """
@@ -57,6 +58,7 @@ class Job:
     folder: Path
     board: Board
     launcher: int
+    signals: tuple[signal.Signals, ...]
     hang_timeout: float | None
     threads: int = 1
 
@@ -67,7 +69,8 @@ def run_rank(job: Job) -> None:
     Ends the process with code 1 where the job fails; the failure is in the folder then.
     """
     # The launcher's own answers to signals came along with the fork; these are Python's.
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    for number in {*job.signals, signal.SIGTERM}:
+        signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     die_with_parent()
     if os.getppid() != job.launcher:
@@ -81,6 +84,7 @@ def run_rank(job: Job) -> None:
     place = placement(os.environ, alone=True)
     assert place is not None  # torch's launcher has said so
     pulse = Pulse(job.board, place.local_rank)
+    _write_down_signals(job.folder / f"heard-{place.restarts}-{place.local_rank}")
     job.board.begin(place.local_rank, place.restarts)
     torch.set_num_threads(job.threads)
     stack = (job.folder / f"stack-{place.restarts}-{place.local_rank}").open("w")
@@ -97,6 +101,22 @@ def run_rank(job: Job) -> None:
         except BaseException as error:
             _fail(job, place, pulse, error)
         job.board.set(place.local_rank, Column.STATE, State.DONE)
+
+
+def _write_down_signals(path: Path) -> None:
+    """Let each signal that Python code answers here be written down at the moment it comes.
+
+    Not those of processes that are forked from this one, such as workers.
+    """
+    heard = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NONBLOCK, 0o600)
+    signal.set_wakeup_fd(heard, warn_on_full_buffer=False)
+    os.register_at_fork(after_in_child=lambda: signal.set_wakeup_fd(-1))
+
+
+def signals_heard(folder: Path, attempt: int, row: int) -> bytes:
+    """Return the numbers of the signals that a rank has heard so far, in order."""
+    path = folder / f"heard-{attempt}-{row}"
+    return path.read_bytes() if path.exists() else b""
 
 
 def _bring_back(result: Any, path: Path) -> None:

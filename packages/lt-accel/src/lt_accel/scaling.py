@@ -71,6 +71,11 @@ class LossScaler:
         self._stepped_since_update = True
         return watched.stepped
 
+    @property
+    def scale(self) -> float:
+        """The factor of the last backward pass. Waits for the device."""
+        return self._scaler.get_scale()
+
     def state_dict(self) -> dict[str, Any]:
         """Return the scale and what its growth depends on. Waits for the device."""
         self._update()

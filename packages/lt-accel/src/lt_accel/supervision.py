@@ -12,7 +12,7 @@ from types import FrameType
 from typing import Any, final
 
 from lt_accel.board import Board, Column, State
-from lt_accel.ranks import STACK_SIGNAL, STOPPED
+from lt_accel.ranks import STACK_SIGNAL, STOPPED, signals_heard
 from lt_accel.watchdog import GRACE as WATCHDOG_GRACE
 
 GRACE = 8.0
@@ -38,8 +38,8 @@ class Supervisor:
         self._board, self._folder = board, folder
         self._hang_timeout = hang_timeout
         self._over = threading.Event()
-        self._asked: list[signal.Signals] = []
-        self._told: dict[int, int] = {}  # how many of those each process has been sent
+        self._asked: list[tuple[signal.Signals, float]] = []  # and when
+        self._told: dict[int, list[signal.Signals]] = {}  # by process, what it has been sent
         self._failed_at: float | None = None
         self._dead = 0
         self._launching = threading.get_ident()
@@ -60,11 +60,16 @@ class Supervisor:
         """Send a signal to all ranks, also to those that are not there yet.
 
         Returns:
-            How many were handed on so far.
+            How many that mean the end were handed on so far.
         """
         (self._folder / STOPPED).touch()
-        self._asked.append(number)
-        return len(self._asked)
+        self._asked.append((number, time.monotonic()))
+        return sum(one in ENDING for one, _ in self._asked)
+
+    @property
+    def asked(self) -> set[signal.Signals]:
+        """Which signals were handed on."""
+        return {number for number, _ in self._asked}
 
     def end_all(self) -> None:
         """Kill all ranks at once."""
@@ -74,7 +79,7 @@ class Supervisor:
     def _look(self) -> None:
         while not self._over.wait(PERIOD):
             for row in self._rows(State.RUNNING):
-                self._tell(self._board.get(row, Column.PID))
+                self._tell(row)
             self._end_hanging()
             self._end_survivors()
             if self._all_gone():
@@ -110,10 +115,25 @@ class Supervisor:
     def _rows(self, *states: State) -> list[int]:
         return [r for r in range(self._board.ranks) if self._board.get(r, Column.STATE) in states]
 
-    def _tell(self, pid: int) -> None:
-        for number in self._asked[self._told.get(pid, 0) :]:
-            _send(pid, number)
-            self._told[pid] = self._told.get(pid, 0) + 1
+    def _tell(self, row: int) -> None:
+        """Send a rank what it has not been told and has not heard itself.
+
+        A cluster may send a signal to each of its processes, ranks and launcher alike. A rank that
+        got it twice would take it for the second one, which ends it at once. So the rank is given
+        a moment to hear it.
+        """
+        before = time.monotonic() - PERIOD
+        asked = [number for number, since in self._asked if since <= before]
+        if not asked:
+            return
+        pid = self._board.get(row, Column.PID)
+        told = self._told.setdefault(pid, [])
+        heard = signals_heard(self._folder, self._board.get(row, Column.ATTEMPT), row)
+        for number in dict.fromkeys(asked):
+            known = max(told.count(number), heard.count(number))
+            for _ in range(asked.count(number) - known):
+                _send(pid, number)
+                told.append(number)
 
     def _end_survivors(self) -> None:
         """Kill what still runs some seconds after a rank of the same attempt has failed."""
@@ -191,29 +211,66 @@ def _status(pid: int) -> Any:
     return os.waitstatus_to_exitcode(int(values[-1])) if values[0] in "ZX" else RUNS
 
 
-@contextlib.contextmanager
-def handing_on_signals(supervisor: Supervisor) -> Iterator[None]:
-    """Let SIGTERM and SIGINT mean the ranks; the third one ends them, and this process as usual.
+ENDING = (signal.SIGTERM, signal.SIGINT)
+"""Signals that are always handed on, and whose third one ends all."""
 
-    In the main thread only: Python lets no other one set an answer to a signal.
+
+def taken_over() -> tuple[signal.Signals, ...]:
+    """Return the signals that shall mean the ranks: those that end a run.
+
+    Of others a callback may have asked for, those count here that nobody handles in this process,
+    which they would end. In the main thread only: Python lets no other one set an answer to a
+    signal.
     """
     if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    handled = (signal.SIGTERM, signal.SIGINT)
-    before = {number: signal.getsignal(number) for number in handled}
+        return ()
+    found = [number for number in ENDING if signal.getsignal(number) != signal.SIG_IGN]
+    return (*found, *(number for number in _known("SIGUSR1", "SIGUSR2") if _ends_us(number)))
+
+
+def left_to_torch() -> tuple[signal.Signals, ...]:
+    """Return the signals at which torch's launcher ends the ranks and raises an exception.
+
+    One that this process ignores is ignored still, as ``nohup`` has it. Torch must have one, so
+    SIGQUIT stands in for none.
+    """
+    found = _known("SIGHUP", "SIGQUIT")
+    return tuple(number for number in found if _ends_us(number)) or found[-1:]
+
+
+def _known(*names: str) -> tuple[signal.Signals, ...]:
+    return tuple(getattr(signal, name) for name in names if hasattr(signal, name))
+
+
+def _ends_us(number: signal.Signals) -> bool:
+    return signal.getsignal(number) == signal.SIG_DFL
+
+
+@contextlib.contextmanager
+def handing_on_signals(
+    supervisor: Supervisor, numbers: tuple[signal.Signals, ...]
+) -> Iterator[None]:
+    """Let signals mean the ranks; the third one that means the end ends them and this process.
+
+    Afterwards all have the answers that they had, also those that torch's launcher takes over.
+    """
+    all_ours = threading.current_thread() is threading.main_thread()
+    touched = {*numbers, *left_to_torch()} if all_ours else set()
+    before = {number: signal.getsignal(number) for number in touched}
 
     def hand_on(number: int, frame: FrameType | None) -> None:
-        if supervisor.hand_on(signal.Signals(number)) > 2:
+        count = supervisor.hand_on(signal.Signals(number))
+        if count > 2 and number in ENDING:
             supervisor.end_all()
             if number == signal.SIGINT:
                 raise KeyboardInterrupt
             raise SystemExit(128 + number)
 
-    for number in handled:
+    for number in numbers:
         signal.signal(number, hand_on)
     try:
         yield
     finally:
         for number, answer in before.items():
-            signal.signal(number, answer)
+            if answer is not None:  # one that was not set from Python
+                signal.signal(number, answer)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from lt_loop.hooks import HOOKS, check_arguments, overridden
-from lt_loop.nonfinite import bind_judge
+from lt_loop.nonfinite import bind_judge, bind_report
 from lt_loop.optimizers import wants_closure
 from lt_loop.run import Run, Window
 from lt_loop.stepping import SteppedOptimizer
@@ -32,7 +32,7 @@ def automatic_step(run: Run) -> TrainStep:
     own = _own(run, "optimizer_step")
     if own or wants_closure(optimizer):
         return _step_with_closure(run, differentiate, prepare, window, own)
-    take_step, judge = run.ports.backend.step, bind_judge(run)
+    take_step, judge, report = run.ports.backend.step, bind_judge(run), bind_report(run)
 
     def step(batch: Any, batch_idx: int, size: int, closes: bool) -> tuple[Any, bool | None]:
         output = differentiate(batch, batch_idx, size, closes)
@@ -42,7 +42,10 @@ def automatic_step(run: Run) -> TrainStep:
             window.pending = False
             return output, False
         prepare()
-        return output, take_step(optimizer, None)
+        taken = take_step(optimizer, None)
+        if report and not taken:
+            report(optimizer, output, batch_idx, size)
+        return output, taken
 
     return step
 
