@@ -127,10 +127,8 @@ class ModelCheckpoint(Callback):
         self.auto_insert_metric_name = auto_insert_metric_name
         self.asynchronous, self.on_save_error = asynchronous, on_save_error
         self._mode: Literal["min", "max"] = mode
-        self._on_train_epoch_end, self._counts_versions = (
-            save_on_train_epoch_end,
-            enable_version_counter,
-        )
+        self._on_train_epoch_end = save_on_train_epoch_end
+        self._counts_versions = enable_version_counter
         self._given_store, self.save_timeout = store, save_timeout
         self._saver: Saver | None = None
         self._evaluates = False
@@ -392,11 +390,10 @@ class ModelCheckpoint(Callback):
         return Decision(self._free_path(values), score, metrics)
 
     def _free_path(self, values: Mapping[str, float]) -> str:
-        return free_path(
-            self._given_store or FolderStore(self.dirpath or "."),
-            lambda version: self.format_checkpoint_name(values, ver=version),
-            first=self.STARTING_VERSION if self._counts_versions else None,
-        )
+        store = self._given_store or FolderStore(self.dirpath or ".")
+        first = self.STARTING_VERSION if self._counts_versions else None
+        name = self.format_checkpoint_name
+        return free_path(store, lambda version: name(values, ver=version), first=first)
 
     def _save(self, trainer: Trainer, saver: Saver, decision: Decision) -> None:
         path, score, metrics = decision
