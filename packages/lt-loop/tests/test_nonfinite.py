@@ -5,22 +5,10 @@ import math
 from typing import Any
 
 import pytest
-from toys import Line, batches, by_hand, make_trainer
+from guarded import BAD, DATA, KEEPS, WITH_A_BAD_ONE, Keeper, Looking, Shelf
+from toys import Line, Loss, batches, by_hand, make_trainer
 
 from lt_loop import Callback
-from lt_loop.solo import DuckBackend, NoStore
-
-DATA = batches(6)
-KEEPS: dict[str, Any] = {"enable_checkpointing": None}
-BAD = ([math.nan], [1.0])
-WITH_A_BAD_ONE = [*DATA[:3], BAD, *DATA[3:]]
-
-
-class Looking(DuckBackend):
-    """Can look at the one gradient there is."""
-
-    def first_non_finite(self, optimizer: Any) -> str | None:
-        return None if math.isfinite(optimizer.weight.grad) else "weight"
 
 
 def trainer(action: Any, **words: Any) -> Any:
@@ -36,7 +24,10 @@ def test_nobody_looks_unless_asked_to() -> None:
 
 def test_an_error_names_layer_step_and_batch() -> None:
     program = Line()
-    message = r"gradient of weight is not finite at step 3, batch 3 of epoch 0\. Look at the batch"
+    message = (
+        r"The loss and the gradient of weight are not finite at step 3, batch 3 of epoch 0\. Look "
+        "at the batch"
+    )
     with pytest.raises(FloatingPointError, match=message):
         trainer("raise").fit(program, WITH_A_BAD_ONE)
 
@@ -50,38 +41,29 @@ def test_a_step_that_is_skipped_leaves_no_trace(caplog: pytest.LogCaptureFixture
 
     assert program.weight.value == by_hand(DATA)
     assert (result.progress.steps, result.progress.skipped_steps) == (6, 1)
-    assert "The gradient of weight is not finite at step 3, batch 3" in caplog.text
+    assert "The loss and the gradient of weight are not finite at step 3, batch 3" in caplog.text
 
 
-def test_with_accumulation_the_whole_window_is_left_out() -> None:
+@pytest.mark.parametrize("window", [[DATA[0], BAD], [BAD, DATA[0]]])
+def test_with_accumulation_the_whole_window_is_left_out(
+    window: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     program = Line()
-    trainer("skip", accumulate_grad_batches=2).fit(program, [*DATA[:2], DATA[0], BAD, *DATA[4:]])
+    trainer("skip", accumulate_grad_batches=2).fit(program, [*DATA[:2], *window, *DATA[4:]])
 
     assert program.weight.value == by_hand([*DATA[:2], *DATA[4:]], accumulate=2)
+    told = "The loss and the gradient of weight are not finite at step 1, batches 2 to 3 of epoch 0"
+    assert told in caplog.text
 
 
-class Keeper(Callback):
-    """Saves every n-th step in memory."""
+def test_a_loss_that_is_finite_is_not_blamed() -> None:
+    class Steep(Line):
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            loss = super().training_step(batch, batch_idx)
+            return Loss(self.weight, float(loss), math.inf) if batch_idx == 2 else loss
 
-    role = "checkpoint"
-
-    def __init__(self, every: int) -> None:
-        self.every, self.states = every, {}
-
-    def on_safe_point(self, trainer: Any, pl_module: Any) -> None:
-        if trainer.global_step % self.every == 0:
-            self.states["last"] = trainer.capture()
-
-    def resolve(self, which: str) -> str | None:
-        return which if which in self.states else None
-
-
-class Shelf(NoStore):
-    def __init__(self, keeper: Keeper) -> None:
-        self.keeper = keeper
-
-    def load(self, name: str, *, world: Any = None) -> Any:
-        return self.keeper.states[name]
+    with pytest.raises(FloatingPointError, match=r"^The gradient of weight is not finite at step"):
+        trainer("raise").fit(Steep(), DATA)
 
 
 class Drifting(Line):

@@ -265,17 +265,23 @@ class TorchBackend:
     ) -> Tensor | None:
         """Bring the gradients to their true scale, and clip them in place.
 
+        With a scaler, clipping waits for the gradients, which the step need not do then. Those that
+        overflowed stay as they are, so that it can be told which.
+
         Args:
             optimizer: whose parameters' gradients are meant.
             value: the greatest total 2-norm, or the greatest absolute value; None for no clipping.
             algorithm: which of the two.
 
         Returns:
-            The total norm before, not waited for; None for ``"value"`` and without a value.
+            The total norm before, not waited for, infinity after an overflow; None for ``"value"``
+            and without a value.
         """
         if self._compilation.replaying:
             return None if value is None else self._compilation.norm
         if self._scaler is not None:
+            if value is not None and self._scaler.overflowed(optimizer):
+                return torch.tensor(torch.inf, device=self.device) if algorithm == "norm" else None
             self._scaler.unscale(optimizer)
         norm = None if value is None else clip(optimizer, value, algorithm)
         if self._compilation.records:
@@ -283,13 +289,20 @@ class TorchBackend:
         return norm
 
     def first_non_finite(self, optimizer: Any) -> str | None:
-        """Return the name of a parameter whose gradient is not finite, None where none is.
-
-        With a scaler it is always None: an overflow is the scaler's business, which skips the step.
-        """
-        if self._scaler is not None:
-            return None
+        """Return the name of a parameter whose gradient is not finite, None where none is."""
         return first_non_finite(self._program, optimizer)
+
+    def loss_scale(self) -> float | None:
+        """Return the factor by which the last loss was scaled, None without a scaler.
+
+        Waits for the device.
+        """
+        return None if self._scaler is None else self._scaler.scale
+
+    def keep_loss_scale(self) -> None:
+        """Let the step that the scaler skipped last change nothing about the scale."""
+        if self._scaler is not None:
+            self._scaler.keep_scale()
 
     def step(self, optimizer: Any, closure: Callable[[], Any] | None = None) -> bool:
         """Step the optimizer; False when the scaler found an overflow and skipped the step.
