@@ -67,7 +67,7 @@ def test_once(
     again = script("fit", seed=100, **words)
     assert again.wait() == 0, again.told()
     starts = [note for note in again.notes if note.startswith("start ")]
-    assert len(set(starts)) == 1 and len(starts) == 2, starts
+    assert starts in (["start 2"] * 2, ["start 3"] * 2, ["start 4"] * 2), starts
     assert_same(again, whole)
 
 

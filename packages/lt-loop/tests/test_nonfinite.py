@@ -155,6 +155,43 @@ def test_a_rollback_sums_up_as_if_nothing_had_been_in_between(every: int) -> Non
     assert program.counts == plain.counts == [6, 6, 6]
 
 
+class Validations(Callback):
+    """Keeps the number of batches at each validation; asks to stop after so many."""
+
+    def __init__(self, stop_at: int | None) -> None:
+        self.seen: list[int] = []
+        self.stop_at, self.batches = stop_at, 0
+
+    def on_train_batch_end(
+        self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self.batches += 1  # those of the run, whatever it went back for
+        if self.batches == self.stop_at:
+            trainer.stop("enough")
+
+    def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
+        self.seen.append(trainer.progress.batches)
+
+
+@pytest.mark.parametrize(
+    ("stop_at", "expected"),
+    [
+        (None, [2, 4, 4, 6]),  # back to the third step, over the fourth again
+        (5, [2, 4, 4]),  # where it has just validated again it need not for the stop
+        (6, [2, 4, 4, 5]),  # where it has not it does, after the batch that is left out
+    ],
+)
+def test_a_rollback_neither_skips_nor_repeats_a_validation(
+    stop_at: int | None, expected: list[int]
+) -> None:
+    keeper, validations = Keeper(3), Validations(stop_at)
+    words = {"callbacks": [keeper, validations], "store": Shelf(keeper), "val_check_interval": 2}
+    run = trainer("rollback", num_sanity_val_steps=0, **words)
+    run.fit(Line(), [*DATA[:4], BAD, DATA[4]], DATA[:1])
+
+    assert validations.seen == expected
+
+
 def test_a_rollback_needs_a_checkpoint() -> None:
     with pytest.raises(LookupError, match=r"goes back to a checkpoint.*no callback saves any"):
         trainer("rollback").fit(Line(), DATA)
