@@ -290,7 +290,8 @@ class Ranked(NoStore):
             there, here = state, mine
             for key in path:
                 there, here = there[key], here[key]
-            there[last] = here[last]
+            if last in here:
+                there[last] = here[last]
         return state
 
 
