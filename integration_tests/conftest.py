@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-collect_ignore_glob = ["user_files/*", "faults/programs/*"]
+collect_ignore_glob = ["user_files/*", "faults/programs/*", "objects/programs/*"]
 
 BACKENDS = Path(__file__).parent.parent / "examples" / "backends"
 

@@ -54,3 +54,26 @@ def test_a_new_project_is_fitted_and_its_best_checkpoint_tested(demo: Path) -> N
     listed = run(*LT, "ckpt", "list", "checkpoints", cwd=demo)
     assert "val_loss=" in listed.stdout
     assert "step=76" in listed.stdout
+
+
+def test_checkpoints_at_a_url_are_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One that lives as long as this process, so the command runs in it; and ``file://``."""
+    fsspec = pytest.importorskip("fsspec")
+    from lt_checkpoint import save
+    from lt_cli.command import main
+
+    monkeypatch.setattr(type(fsspec.filesystem("memory")), "store", {})
+    for url in ("memory://bucket/run", f"file://{tmp_path}/run"):
+        save({"global_step": 3, "state_dict": {}, "optimizer_states": []}, f"{url}/3.ckpt")
+        assert main(["ckpt", "list", url]) == 0
+        assert capsys.readouterr().out.split()[4:7] == ["3.ckpt", "3", "full"]
+        assert main(["ckpt", "verify", url]) == 0
+        assert capsys.readouterr().out == f"whole   {url}/3.ckpt\n"
+        assert main(["ckpt", "show", f"{url}/3.ckpt"]) == 0
+        assert "global_step: 3" in capsys.readouterr().out
+        target = tmp_path / f"{url.partition(':')[0]}.ckpt"
+        assert main(["ckpt", "export", f"{url}/last.ckpt", str(target)]) == 0
+        assert target.is_file()
+    assert (tmp_path / "run" / "3.ckpt" / "manifest.json").is_file(), "a folder as any other"

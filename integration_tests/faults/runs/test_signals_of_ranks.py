@@ -67,7 +67,8 @@ def test_once(
     again = script("fit", seed=100, **words)
     assert again.wait() == 0, again.told()
     starts = [note for note in again.notes if note.startswith("start ")]
-    assert starts in (["start 2"] * 2, ["start 3"] * 2, ["start 4"] * 2), starts
+    assert len(starts) == 2, starts
+    assert len(set(starts)) == 1, starts
     assert_same(again, whole)
 
 
@@ -86,8 +87,8 @@ def test_in_saving(name: str, tmp_path: Path, script: Callable[..., Any]) -> Non
     send(one, name, "launcher")
     assert one.wait() == CODES[name], one.told()
     check_end(one, name)
-    (left,) = os.listdir(tmp_path / "checkpoints")
-    assert left in ("step=3.ckpt", "step=4.ckpt", "step=5.ckpt")
+    left = os.listdir(tmp_path / "checkpoints")
+    assert left in (["step=3.ckpt"], ["step=4.ckpt"], ["step=5.ckpt"]), one.told()
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])

@@ -117,14 +117,47 @@ def test_or_by_a_second_signal(
     one.send(getattr(signal, name))
     one.wait_for_error("send it again to stop at once")
     one.send(getattr(signal, name))
-    if name == "SIGINT" and asynchronous:
-        # The second one ended the loop, or the teardown's wait for the disk; a third one does both.
-        time.sleep(2)
-        if not (one.folder / "exit").exists():
-            one.send(signal.SIGINT)
+    check_ended(one, name, tmp_path)
+
+
+def check_ended(one: Any, name: str, root: Path) -> None:
     assert one.wait(20) == -getattr(signal, name), one.told()
     one.wait_until_alone()
-    assert FolderStore(tmp_path / "checkpoints").load("last")["global_step"] == 2
+    assert FolderStore(root / "checkpoints").load("last")["global_step"] == 2
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_the_first_one_waits_for_a_save_and_the_second_one_does_not(
+    name: str, tmp_path: Path, script: Callable[..., Any]
+) -> None:
+    """The run has stopped at its safe point, and its teardown waits for what hangs."""
+    words: dict[str, Any] = {"harm": {"on_train_batch_start 4": "slow"}, "root": str(tmp_path)}
+    saving = {"asynchronous": True, "every_n_train_steps": 2}
+    one = script("slow_save", hangs_at=4, saving=saving, **words)
+    one.wait_for("at on_train_batch_start 4")
+    one.send(getattr(signal, name))
+    one.wait_for("exception ")
+    time.sleep(0.5)
+    assert not (one.folder / "exit").exists(), "a save on its way is waited for"
+    one.send(getattr(signal, name))
+    check_ended(one, name, tmp_path)
+
+
+def test_a_second_ctrl_c_in_a_step_waits_for_no_save(
+    tmp_path: Path, script: Callable[..., Any]
+) -> None:
+    """It ends the step, and the teardown that follows knows that nobody wants to wait."""
+    words: dict[str, Any] = {"harm": {"on_train_batch_start 3": "hang"}, "root": str(tmp_path)}
+    saving = {"asynchronous": True, "save_on_exception": True}
+    one = script("slow_save", hangs_at=3, saving=saving, preemption={}, **words)
+    one.wait_for("saving 3")
+    one.wait_for("at on_train_batch_start 3")
+    one.send(signal.SIGINT)
+    one.wait_for_error("send it again to stop at once")
+    one.send(signal.SIGINT)
+    check_ended(one, "SIGINT", tmp_path)
+    assert one.notes.count("teardown fit") == 1
+    assert one.notes[-1] == "handlers as before"
 
 
 @pytest.mark.parametrize("devices", [pytest.param(1, marks=pytest.mark.whole), 2])
@@ -136,7 +169,7 @@ def test_what_it_started_ends_with_it(
     several = {"devices": devices, "strategy": "ddp" if devices > 1 else "auto"}
     one = script("fit", root=str(tmp_path), trainer=several, **words)
     one.wait_for("at on_train_batch_start 2")
-    assert len(one.family()) >= 1 + 2 * devices + (devices if devices > 1 else 0)
+    one.wait_for_family(1 + 2 * devices + (devices if devices > 1 else 0))
     os.kill(one.pid, signal.SIGKILL)
     one.wait_until_alone()
     assert FolderStore(tmp_path / "checkpoints").load("last")["global_step"] == 2

@@ -515,13 +515,13 @@ def test_a_step_that_was_skipped_can_be_told_by_its_layer(clip: Any, bad: float)
         assert norm is None or norm.isinf()
     assert not backend.step(optimizer)
     assert backend.first_non_finite(optimizer) == "0.weight"
-    assert backend.loss_scale() == 2.0**16
+    assert backend.loss_scale == 2.0**16
     backend.keep_loss_scale()
     backend.backward(step())
-    assert backend.loss_scale() == 2.0**16
+    assert backend.loss_scale == 2.0**16
 
 
 def test_without_a_scaler_there_is_no_scale() -> None:
     backend = TorchBackend()
     backend.keep_loss_scale()
-    assert backend.loss_scale() is None
+    assert backend.loss_scale is None

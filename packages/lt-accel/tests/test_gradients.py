@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch import nn
 
+from lt_accel import TorchBackend
 from lt_accel.gradients import clip, drop, parameters_of
 
 
@@ -54,3 +55,30 @@ def test_clipping_is_torchs(value: float) -> None:
 def test_an_unknown_algorithm_is_refused() -> None:
     with pytest.raises(ValueError, match=r"'norm' or by 'value'\. Received algorithm='l2'"):
         clip(two_groups()[1], 1.0, "l2")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_under_a_scaler_clipping_leaves_it_to_be_seen_which_gradient_is_to_blame(
+    bad: float,
+) -> None:
+    backend = TorchBackend(precision="16-mixed")
+    model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    backend.setup(model, [])
+    (optimizer,) = backend.setup(model, [torch.optim.SGD(model.parameters(), lr=0.1)])
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+
+    backend.backward(model(torch.ones(1, 2)).sum())
+    model[0].bias.grad[1] = bad
+    norm = backend.clip(optimizer, 0.5)
+
+    assert norm is not None
+    assert not norm.isfinite()
+    assert not backend.step(optimizer)
+    assert backend.first_non_finite(optimizer) == "0.bias"
+    assert backend.loss_scale == 2.0**16
+    for name, value in before.items():
+        assert torch.equal(model.state_dict()[name], value)
+
+
+def test_a_backend_that_does_not_scale_has_no_scale() -> None:
+    assert TorchBackend().loss_scale is None

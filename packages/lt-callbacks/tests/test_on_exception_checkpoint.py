@@ -171,3 +171,8 @@ def test_a_run_that_ends_well_removes_what_an_earlier_one_left(
 def test_bad_arguments_are_refused(words: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         OnExceptionCheckpoint(".", **words)
+
+
+def test_a_url_stays_one() -> None:
+    callback = OnExceptionCheckpoint("s3://bucket/run/")
+    assert callback.ckpt_path == "s3://bucket/run/on_exception.ckpt"

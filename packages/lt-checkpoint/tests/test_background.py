@@ -45,3 +45,13 @@ def test_who_is_interrupted_while_waiting_waits_no_more(hung: threading.Event) -
     assert time.monotonic() - begun < 30
     background.start(lambda: None)
     assert background.take_failure() is None
+
+
+def test_what_is_abandoned_is_not_waited_for(hung: threading.Event) -> None:
+    background = Background()
+    assert background.abandon() is None
+    background.start(functools.partial(hold, hung))
+    assert isinstance(background.abandon(), TimeoutError)
+    assert background.take_failure() is None
+    background.start(lambda: [][0])
+    assert isinstance(background.take_failure(), IndexError)

@@ -12,9 +12,28 @@ from types import SimpleNamespace
 from typing import Any
 
 
+class CheckpointNotFoundError(LookupError): ...
+
+
+class StoreUnavailableError(OSError): ...
+
+
+def local(path: Any) -> Path:
+    # A URL of this store is a path, and one that is away is none.
+    if "away" in str(path):
+        raise StoreUnavailableError(f"{path} does not answer")
+    return Path(str(path).removeprefix("toy://"))
+
+
 class FolderStore:
     def __init__(self, root: Any) -> None:
-        self.root = Path(root)
+        self.root = local(root)
+
+    def names(self) -> list[str]:
+        return sorted(path.name for path in self.root.glob("*.ckpt"))
+
+    def exists(self, name: str) -> bool:
+        return (self.root / name).exists()
 
     def list(self) -> list[str]:
         return sorted(path.name for path in self.root.glob("epoch*.ckpt"))
@@ -28,6 +47,7 @@ class Weight:
 
 
 def load(path: Any) -> dict[str, Any]:
+    local(path)
     return {
         "epoch": 3,
         "state_dict": {"layer.weight": Weight()},
@@ -37,6 +57,8 @@ def load(path: Any) -> dict[str, Any]:
 
 
 def verify(path: Any) -> None:
+    if not local(path).exists():
+        raise CheckpointNotFoundError(f"there is no {path}")
     if "torn" in str(path):
         raise ValueError(f"{path} lacks\\nits manifest")
 """
@@ -127,6 +149,50 @@ def test_export_writes_a_new_file(saved: Path, lt: Any) -> None:
 def test_nothing_there_is_said_in_one_line(saved: Path, lt: Any) -> None:
     message = "lt ckpt: there is nothing at nowhere.\n"
     assert lt("ckpt", "list", "nowhere") == (2, "", message)
+
+
+def test_a_url_is_looked_at_like_a_folder(saved: Path, lt: Any) -> None:
+    for verb in ("list", "verify"):
+        code, out, err = lt("ckpt", verb, "saved")
+        expected = out.replace("saved/", "toy://saved/")
+        assert lt("ckpt", verb, "toy://saved/") == (code, expected, err)
+    one = "toy://saved/epoch=1.ckpt"
+    assert lt("ckpt", "verify", one) == (0, f"whole   {one}\n", "")
+    assert lt("ckpt", "show", one) == lt("ckpt", "show", "saved/epoch=1.ckpt")
+    assert lt("ckpt", "export", one, "out.ckpt")[0] == 0
+    assert Path("out.ckpt").read_text() == "from epoch=1.ckpt"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["list", "toy://empty"], "there is no whole checkpoint in toy://empty."),
+        (["verify", "toy://empty"], "there is no checkpoint in toy://empty."),
+        (
+            ["list", "toy://torn"],
+            "there is no whole checkpoint in toy://torn. Run: lt ckpt verify toy://torn",
+        ),
+        (
+            ["list", "toy://saved/epoch=1.ckpt"],
+            "there is no whole checkpoint in toy://saved/epoch=1.ckpt. It is one itself: name the "
+            "folder it is in, toy://saved.",
+        ),
+        (
+            ["show", "toy://saved"],
+            "lt ckpt show takes one checkpoint. Received toy://saved, which holds "
+            "toy://saved/a-torn.ckpt, toy://saved/epoch=1.ckpt. Name one of them.",
+        ),
+        (["verify", "toy://no.ckpt"], "there is no toy://no.ckpt"),
+        (["verify", "toy://away.ckpt"], "toy://away.ckpt does not answer"),
+        (["list", "toy://away"], "toy://away does not answer"),
+    ],
+    ids=" ".join,
+)
+def test_what_is_wrong_with_a_url_is_told(
+    saved: Path, lt: Any, words: list[str], message: str
+) -> None:
+    Path("torn", "a-torn.ckpt").mkdir(parents=True)
+    assert lt("ckpt", *words) == (2, "", f"lt ckpt: {message}\n")
 
 
 @pytest.mark.parametrize(

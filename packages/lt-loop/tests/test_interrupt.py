@@ -20,7 +20,7 @@ class ARun:
     """As much of a run as the handler knows."""
 
     def __init__(self, *callbacks: Callback) -> None:
-        self.signal, self.callbacks = 0, callbacks
+        self.signal, self.at_once, self.callbacks = 0, False, callbacks
 
     raise_for_signal = Run.raise_for_signal
 
@@ -49,14 +49,15 @@ def test_the_first_one_is_a_request_and_the_second_one_an_exception(
     def body() -> None:
         with stopping_at_safe_point(run):
             press_ctrl_c()
-            reached.append(f"signal: {run.signal}")
+            reached.append(f"signal: {run.signal}, at once: {run.at_once}")
             press_ctrl_c()
             reached.append("not here")
 
     with caplog.at_level(logging.WARNING, "lt_loop"), pytest.raises(KeyboardInterrupt):
         body()
 
-    assert reached == [f"signal: {int(signal.SIGINT)}"]
+    assert reached == [f"signal: {int(signal.SIGINT)}, at once: False"]
+    assert run.at_once
     assert caplog.messages == [
         "SIGINT: stopping at the next safe point; send it again to stop at once"
     ]

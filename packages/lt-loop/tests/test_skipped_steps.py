@@ -32,6 +32,7 @@ class Scaling(Looking):
         self.scale /= 2
         return False
 
+    @property
     def loss_scale(self) -> float:
         return self.used
 
@@ -56,13 +57,13 @@ def told(caplog: pytest.LogCaptureFixture, level: int) -> list[str]:
     return [record.message for record in caplog.records if record.levelno == level]
 
 
-@pytest.mark.parametrize("action", [None, "raise", "skip"])
+@pytest.mark.parametrize("action", [None, "raise", "skip", "rollback"])
 def test_one_that_overflowed_is_noted_whatever_was_asked_for(
     action: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "lt_loop")
-    program, plain = Steady(), Steady()
-    result = fit(Scaling(), action, program, DATA)
+    program, plain, keeper = Steady(), Steady(), Keeper(1)
+    result = fit(Scaling(), action, program, DATA, callbacks=keeper, store=Shelf(keeper))
 
     assert (result.progress.steps, result.progress.skipped_steps) == (4, 2)
     fit(Looking(), None, plain, DATA[2:])

@@ -292,10 +292,11 @@ class TorchBackend:
         """Return the name of a parameter whose gradient is not finite, None where none is."""
         return first_non_finite(self._program, optimizer)
 
+    @property
     def loss_scale(self) -> float | None:
-        """Return the factor by which the last loss was scaled, None without a scaler.
+        """The factor of the losses of the step under way, None where losses are not scaled.
 
-        Waits for the device.
+        Waits for the device. With a scaler, :meth:`step` skips steps that are not finite itself.
         """
         return None if self._scaler is None else self._scaler.scale
 

@@ -90,16 +90,16 @@ class LossScaler:
             optimizer.step()
         return not overflowed
 
-    @property
-    def scale(self) -> float:
-        """The factor of the gradients there are. Waits for the device."""
-        return float(self._scaler.get_scale())
-
     def keep_scale(self) -> None:
         """Let the step that was skipped last change nothing about the scale and its growth."""
         if self._judged_since_update:
             self._scaler.update(self.scale)
             self._judged_since_update = False
+
+    @property
+    def scale(self) -> float:
+        """The factor of the last backward pass. Waits for the device."""
+        return float(self._scaler.get_scale())
 
     def state_dict(self) -> dict[str, Any]:
         """Return the scale and what its growth depends on. Waits for the device."""

@@ -1,5 +1,6 @@
 """OnExceptionCheckpoint: when a fit fails, save the last state that was whole."""
 
+import contextlib
 import logging
 import time
 from collections.abc import Callable
@@ -64,7 +65,10 @@ class OnExceptionCheckpoint(Callback):
     @property
     def ckpt_path(self) -> str:
         """Where the checkpoint is saved."""
-        return str(Path(self.dirpath) / (self.filename + self.FILE_EXTENSION))
+        name = self.filename + self.FILE_EXTENSION
+        if "://" in str(self.dirpath):  # a Path would make a folder "s3:" of a URL
+            return f"{str(self.dirpath).rstrip('/')}/{name}"
+        return str(Path(self.dirpath) / name)
 
     def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
         """Begin anew.
@@ -97,7 +101,7 @@ class OnExceptionCheckpoint(Callback):
     def on_exception(self, trainer: Trainer, pl_module: Any, exception: BaseException) -> None:
         """Save the newest whole state; before the first there is none."""
         self._failed = True
-        if trainer.state.fn != "fit":
+        if trainer.state.fn != "fit" or trainer.ends_at_once:
             return
         state = trainer.capture(copy=False) if trainer.at_safe_point else self._kept
         if state is not None:
@@ -107,8 +111,9 @@ class OnExceptionCheckpoint(Callback):
     def teardown(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
         """Remove the checkpoint of an earlier run that failed, if this fit ended well."""
         self._kept = None
-        if stage == "fit" and not self._failed and Path(self.ckpt_path).exists():
-            trainer.ports.store.remove(self.ckpt_path)
+        if stage == "fit" and not self._failed:
+            with contextlib.suppress(LookupError):  # there is none
+                trainer.ports.store.remove(self.ckpt_path)
 
 
 def _on_host(state: Any) -> Any:

@@ -65,15 +65,18 @@ class Preemption(Callback):
         """Save where the run was stopped by a signal."""
         if not isinstance(exception, Preempted | KeyboardInterrupt):
             return
+        if trainer.ends_at_once:
+            return
         if not trainer.at_safe_point:
             log.warning("Preemption: stopped outside of a safe point, nothing is saved")
             return
-        path = str(self._folder(trainer) / f"preempted-step={trainer.global_step}.ckpt")
+        path = f"{self._folder(trainer)}/preempted-step={trainer.global_step}.ckpt"
         trainer.save_checkpoint(path)
         log.info("Preemption: saved %s", path)
         if self.on_preempted is not None and trainer.is_global_zero:
             self.on_preempted(trainer, path)
 
-    def _folder(self, trainer: Trainer) -> Path:
+    def _folder(self, trainer: Trainer) -> str:
         folder = self.dirpath or getattr(trainer.checkpoint_callback, "dirpath", None)
-        return Path(folder or Path(trainer.default_root_dir) / "checkpoints")
+        # No Path, which would make a folder "s3:" of a URL.
+        return str(folder or f"{trainer.default_root_dir}/checkpoints").rstrip("/")

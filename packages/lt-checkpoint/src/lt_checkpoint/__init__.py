@@ -7,6 +7,7 @@ from lt_checkpoint.errors import (
     DamagedCheckpointError,
     FolderInUseError,
     SaveError,
+    StoreUnavailableError,
     UnsavableStateError,
 )
 from lt_checkpoint.folder_store import FolderStore, load, save, verify
@@ -21,6 +22,7 @@ __all__ = [
     "Manifest",
     "ModelCheckpoint",
     "SaveError",
+    "StoreUnavailableError",
     "UnsavableStateError",
     "load",
     "save",

@@ -45,6 +45,13 @@ class Background:
         failure, self._failure = self._failure, None
         return failure
 
+    def abandon(self) -> Exception | None:
+        """Wait for nothing; return what failed, as far as it is known."""
+        if self._thread is not None and self._thread.is_alive():
+            self._failure = self._failure or TimeoutError("Nobody waited for its end.")
+        self._thread = None
+        return self.take_failure()
+
     def wait(self) -> None:
         """Return when nothing runs."""
         thread, self._thread = self._thread, None

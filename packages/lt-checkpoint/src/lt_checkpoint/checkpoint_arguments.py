@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from lt_checkpoint.places import is_url
+from lt_checkpoint.places import is_url, plain
 from lt_checkpoint.spelling import suggestion
 from lt_loop import Trainer
 
@@ -46,7 +46,7 @@ def normal_folder(dirpath: str | os.PathLike[str] | None) -> str | None:
     """Return a folder as an absolute path, or a URL; None where none was given."""
     if not dirpath:
         return None
-    path = os.fspath(dirpath)
+    path = plain(os.fspath(dirpath))
     return path.rstrip("/") if is_url(path) else os.path.realpath(os.path.expanduser(path))
 
 

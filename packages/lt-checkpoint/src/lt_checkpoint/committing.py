@@ -178,7 +178,7 @@ def failed(target: str, error: OSError) -> SaveError:
         return error
     found = SaveError(
         f"A checkpoint is written whole or not at all. Received {target}, which could not be "
-        f"written: {error}. What was saved before is still there."
+        f"written: {str(error).rstrip('.')}. What was saved before is still there."
     )
     found.errno = error.errno
     return found

@@ -17,5 +17,9 @@ class SaveError(OSError):
     """A checkpoint was not saved. What was there before is still there."""
 
 
+class StoreUnavailableError(OSError):
+    """A remote store did not answer, or refused. What is in it is not known, and not damaged."""
+
+
 class FolderInUseError(RuntimeError):
     """Another run, which is alive, writes into the folder."""

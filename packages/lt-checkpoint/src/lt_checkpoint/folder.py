@@ -11,7 +11,7 @@ from typing import Any, Literal, final
 
 import torch
 
-from lt_checkpoint import committing, draft, reading
+from lt_checkpoint import committing, draft, reading, remote_claim
 from lt_checkpoint import manifest as manifests
 from lt_checkpoint.disk import Disk
 from lt_checkpoint.draft import Draft
@@ -47,6 +47,7 @@ class Folder:
     def __init__(self, disk: Disk, path: str, *, take_over: bool = False) -> None:
         self.disk, self.path = disk, path
         self._lock = FolderLock(path, take_over=take_over) if disk.renames else None
+        self._take_over = take_over
         self._claimed = self._swept = False
         self._serial: int | None = None
 
@@ -61,6 +62,8 @@ class Folder:
             self.disk.make_folder(self.path)
             if self._lock is not None:
                 self._lock.acquire()
+            elif not self._claimed:
+                remote_claim.enter(self.disk, self.path, take_over=self._take_over)
             if not self._claimed:
                 committing.sweep(self.disk, self.path, locked=True)
                 self._claimed = self._swept = True

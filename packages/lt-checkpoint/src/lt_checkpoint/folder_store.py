@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, final
 
 from lt_checkpoint import lightning_file, reading
@@ -10,7 +10,7 @@ from lt_checkpoint.disk import Disk
 from lt_checkpoint.errors import CheckpointNotFoundError, DamagedCheckpointError
 from lt_checkpoint.folder import Folder, Note, passed_over
 from lt_checkpoint.manifest import Manifest
-from lt_checkpoint.places import EXTENSION, is_url, split
+from lt_checkpoint.places import EXTENSION, is_url, plain, split
 from lt_checkpoint.remote_disk import disk_of
 from lt_checkpoint.spelling import suggestion
 from lt_checkpoint.together import Alone, Ranks, on_first
@@ -33,11 +33,20 @@ class FolderStore:
         root: the folder, or a URL (with the extra ``remote``). It is made when it is needed.
         take_over: claim the folder although the lock in it is of another machine, which
             can't be asked whether that run still lives. Where a scheduler starts a run anew on
-            another machine, and never two at a time.
+            another machine, and never two at a time. In a remote store, which has no lock, what
+            such a run left unfinished is deleted then.
+        storage_options: what the file systems of URLs are made with, as for ``fsspec.open``:
+            addresses, credentials. None for those that fsspec and its clients find by themselves.
     """
 
-    def __init__(self, root: str | os.PathLike[str] = ".", *, take_over: bool = False) -> None:
-        self._take_over = take_over
+    def __init__(
+        self,
+        root: str | os.PathLike[str] = ".",
+        *,
+        take_over: bool = False,
+        storage_options: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._take_over, self._options = take_over, storage_options
         self.root = _normal(os.fspath(root))
         self._folders: dict[str, Folder] = {}
 
@@ -151,6 +160,10 @@ class FolderStore:
         """Return whether there is anything of that name, whole or not."""
         return self._exists(*self._place(name))
 
+    def names(self) -> Sequence[str]:
+        """Name what looks like checkpoints, whole or not, in the order of the alphabet."""
+        return sorted(self._folder(self.root).names())
+
     def has_any(self) -> bool:
         """Return whether there is any checkpoint in the folder, whole or not."""
         return bool(self._folder(self.root).names())
@@ -183,7 +196,7 @@ class FolderStore:
                 "A checkpoint is named by a string. Received "
                 f"{name!r} of type {type(name).__name__}."
             )
-        name = os.fspath(name)
+        name = plain(os.fspath(name))
         if is_url(name) or os.path.isabs(name) or os.path.expanduser(name) != name:
             folder, base = split(name)
         elif os.sep in name or "/" in name:
@@ -208,7 +221,7 @@ class FolderStore:
 
     def _folder(self, path: str) -> Folder:
         if path not in self._folders:
-            disk: Disk = disk_of(path)
+            disk: Disk = disk_of(path, self._options)
             self._folders[path] = Folder(disk, path, take_over=self._take_over)
         return self._folders[path]
 
@@ -290,6 +303,7 @@ def _best_of(whole: list[tuple[str, Manifest]], path: str) -> str | None:
 
 
 def _normal(path: str) -> str:
+    path = plain(path)
     return path.rstrip("/") if is_url(path) else os.path.abspath(os.path.expanduser(path))
 
 

@@ -21,6 +21,7 @@ from lt_checkpoint.checkpoint_arguments import (
 from lt_checkpoint.errors import SaveError
 from lt_checkpoint.folder import Note
 from lt_checkpoint.folder_store import FolderStore
+from lt_checkpoint.free_path import free_path
 from lt_checkpoint.ledger import Decision, Ledger
 from lt_checkpoint.moments import Moments
 from lt_checkpoint.places import EXTENSION, inside
@@ -126,8 +127,10 @@ class ModelCheckpoint(Callback):
         self.auto_insert_metric_name = auto_insert_metric_name
         self.asynchronous, self.on_save_error = asynchronous, on_save_error
         self._mode: Literal["min", "max"] = mode
-        self._on_train_epoch_end = save_on_train_epoch_end
-        self._counts_versions = enable_version_counter
+        self._on_train_epoch_end, self._counts_versions = (
+            save_on_train_epoch_end,
+            enable_version_counter,
+        )
         self._given_store, self.save_timeout = store, save_timeout
         self._saver: Saver | None = None
         self._evaluates = False
@@ -294,7 +297,7 @@ class ModelCheckpoint(Callback):
 
     def on_exception(self, trainer: Trainer, pl_module: Any, exception: BaseException) -> None:
         """Save, if that was asked for and is possible now."""
-        if not self.save_on_exception or self._saver is None:
+        if not self.save_on_exception or self._saver is None or trainer.ends_at_once:
             return
         alone = trainer.world_size == 1  # else ranks agree on these only, and the others would wait
         if not trainer.at_safe_point or not (
@@ -306,10 +309,14 @@ class ModelCheckpoint(Callback):
         self._act(trainer, ranked=False)
 
     def teardown(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
-        """Wait for what is on its way, and let other runs have the folder."""
+        """Wait for what is on its way, and let other runs have the folder.
+
+        After a second signal nobody waits: what is on its way may be what hangs.
+        """
         self._evaluates = False
         saver, self._saver = self._saver, None
-        if saver is not None and (failure := saver.close()) is not None:
+        failure = None if saver is None else saver.close(wait=not trainer.ends_at_once)
+        if failure is not None:
             self._ledger.undo()
             log.error("a checkpoint was not saved: %s", failure)
 
@@ -361,7 +368,11 @@ class ModelCheckpoint(Callback):
         if saver is None or epoch is None or trainer.global_step == self._saved_step:
             return
         self._settle(saver)
-        decision = saver.on_first(lambda: self._decide(trainer, epoch, ranked=ranked))
+        try:
+            decision = saver.on_first(lambda: self._decide(trainer, epoch, ranked=ranked))
+        except SaveError as error:
+            self._fail(error)
+            return
         self._waits_for_validation = decision == "wait"
         if isinstance(decision, Decision):
             self._save(trainer, saver, decision)
@@ -375,21 +386,17 @@ class ModelCheckpoint(Callback):
             raise not_logged(self.monitor, metrics)
         if ranked and not self._ledger.kept.wants(score):
             if self.verbose:
-                log.info(
-                    "step %d: %s=%s is not among the best", trainer.global_step, self.monitor, score
-                )
+                log.info("step %d: %s=%s is not kept", trainer.global_step, self.monitor, score)
             return None
         values = {**metrics, "epoch": epoch, "step": trainer.global_step}
         return Decision(self._free_path(values), score, metrics)
 
     def _free_path(self, values: Mapping[str, float]) -> str:
-        path = self.format_checkpoint_name(values)
-        store = self._given_store or FolderStore(self.dirpath or ".")
-        version = self.STARTING_VERSION
-        while self._counts_versions and store.exists(path):
-            path = self.format_checkpoint_name(values, ver=version)
-            version += 1
-        return path
+        return free_path(
+            self._given_store or FolderStore(self.dirpath or "."),
+            lambda version: self.format_checkpoint_name(values, ver=version),
+            first=self.STARTING_VERSION if self._counts_versions else None,
+        )
 
     def _save(self, trainer: Trainer, saver: Saver, decision: Decision) -> None:
         path, score, metrics = decision

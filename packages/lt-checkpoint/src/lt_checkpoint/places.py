@@ -67,6 +67,15 @@ def is_url(path: str) -> bool:
     return re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", path) is not None
 
 
+def plain(path: str) -> str:
+    """Return the path behind a ``file://`` URL, which names a local folder; else what it is given.
+
+    >>> plain("file:///run/last.ckpt"), plain("s3://bucket/run"), plain("run")
+    ('/run/last.ckpt', 's3://bucket/run', 'run')
+    """
+    return path.removeprefix("file://") if path.startswith("file:///") else path
+
+
 def inside(folder: str, name: str) -> str:
     """Return the path or URL of a name in a folder."""
     return f"{folder}/{name}" if is_url(folder) else os.path.join(folder, name)

@@ -16,7 +16,7 @@ from lt_checkpoint.decoding import Decoder
 from lt_checkpoint.disk import Disk
 from lt_checkpoint.draft import MODEL, STATE, STATE_TENSORS, rank_file
 from lt_checkpoint.encoding import TAG, Json
-from lt_checkpoint.errors import DamagedCheckpointError
+from lt_checkpoint.errors import DamagedCheckpointError, StoreUnavailableError
 from lt_checkpoint.hashing import Hashing
 from lt_checkpoint.manifest import Manifest
 from lt_checkpoint.raw_bytes import bytes_of, fill
@@ -41,9 +41,12 @@ def naming(path: str) -> Iterator[None]:
 
     Raises:
         DamagedCheckpointError: something is.
+        StoreUnavailableError: that can't be known.
     """
     try:
         yield
+    except StoreUnavailableError:
+        raise
     except DamagedCheckpointError as error:
         message = str(error)
         if message.startswith("The checkpoint "):
@@ -69,9 +72,7 @@ def read_manifest(disk: Disk, path: str) -> Manifest:
         if not disk.is_folder(path):
             raise DamagedCheckpointError("it is no folder")
         name = disk.join(path, manifests.NAME)
-        if not disk.exists(name):
-            raise DamagedCheckpointError(f"it has no {manifests.NAME}")
-        size = disk.size(name)
+        size = _size(disk, path, manifests.NAME)
         if size is None or size > manifests.LARGEST:
             raise DamagedCheckpointError(f"its {manifests.NAME} is no file of at most 16 MiB")
         with _opened(disk, name) as file:
@@ -86,10 +87,7 @@ def _check_sizes(disk: Disk, path: str, manifest: Manifest) -> None:
     if STATE not in manifest.files:
         raise DamagedCheckpointError(f"it has no {STATE}")
     for name, record in manifest.files.items():
-        inside = disk.join(path, name)
-        if not disk.exists(inside):
-            raise DamagedCheckpointError(f"it has no {name}")
-        size = disk.size(inside)
+        size = _size(disk, path, name)
         if size != record.size:
             what = "is no file" if size is None else f"has {size} bytes"
             raise DamagedCheckpointError(f"its {name} {what}, not {record.size} bytes")
@@ -98,6 +96,14 @@ def _check_sizes(disk: Disk, path: str, manifest: Manifest) -> None:
     total, memory = sum(record.size for record in manifest.files.values()), _memory()
     if memory is not None and total > memory:
         raise DamagedCheckpointError(f"it has {total:,} bytes, the memory here {memory:,}")
+
+
+def _size(disk: Disk, path: str, name: str) -> int | None:
+    """Return the bytes of a file, None where it is none; one question, as stores may be far."""
+    try:
+        return disk.size(disk.join(path, name))
+    except FileNotFoundError:
+        raise DamagedCheckpointError(f"it has no {name}") from None
 
 
 def _memory() -> int | None:

@@ -142,10 +142,14 @@ class Saver:
         """Let rank 0 decide something; return it on every rank."""
         return on_first(self._world, work)
 
-    def close(self) -> Exception | None:
-        """Wait for what is on its way, without the other ranks; let other runs have the folder."""
-        failure = self._background.take_failure()
-        if self._beside is not None:
+    def close(self, *, wait: bool = True) -> Exception | None:
+        """Wait for what is on its way, without the other ranks; let other runs have the folder.
+
+        Args:
+            wait: whether to. What may hang still uses its channel then, which stays open.
+        """
+        failure = self._background.take_failure() if wait else self._background.abandon()
+        if self._beside is not None and wait:
             self._beside.close()
         if self._world.rank == 0:
             self._store.close()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lt_cli.exits import Exit
+from lt_cli.looked_at import LocalPlace, LookedAt, RemotePlace, is_url
 from lt_cli.plain import PlainParser
 from lt_cli.table import table
 
@@ -20,24 +21,29 @@ def main(arguments: Sequence[str]) -> int:
 
     Raises:
         LookupError: lt-checkpoint is not installed, or there is no such checkpoint.
+        OSError: a remote store does not answer.
     """
     parser = PlainParser(prog="lt ckpt", description="Look at checkpoints.")
     chosen = parser.add_subparsers(dest="verb", required=True, metavar=" | ".join(VERBS))
     for verb, (run, summary) in VERBS.items():
         one = chosen.add_parser(verb, help=summary, description=summary)
-        one.add_argument("folder", type=Path, metavar="DIR")
+        one.add_argument("folder", metavar="DIR", help="a path or a URL")
         if verb == "export":
             one.add_argument("target", type=Path, metavar="FILE")
         one.set_defaults(run=run)
     asked = parser.parse_args(arguments)
-    if not asked.folder.exists():
-        raise LookupError(f"there is nothing at {asked.folder}.")
-    if asked.verb in ("show", "export") and (inside := _inside(asked.folder)):
+    if is_url(asked.folder):
+        found: LookedAt = RemotePlace(asked.folder, library())
+    else:
+        found = LocalPlace(Path(asked.folder))
+    if not found.exists():
+        raise LookupError(f"there is nothing at {found.place}.")
+    if asked.verb in ("show", "export") and (inside := found.inside()):
         raise LookupError(
-            f"lt ckpt {asked.verb} takes one checkpoint. Received {asked.folder}, which holds "
+            f"lt ckpt {asked.verb} takes one checkpoint. Received {found.place}, which holds "
             f"{', '.join(str(path) for path in inside)}. Name one of them."
         )
-    code: int = asked.run(library(), asked)
+    code: int = asked.run(library(), found, asked)
     return code
 
 
@@ -55,33 +61,34 @@ def library() -> Any:
     return importlib.import_module(PACKAGE)
 
 
-def list_them(reader: Any, asked: argparse.Namespace) -> int:
+def list_them(reader: Any, found: LookedAt, asked: argparse.Namespace) -> int:
     """Print a table of the whole checkpoints in a folder, oldest first."""
-    store = reader.FolderStore(asked.folder)
+    store = reader.FolderStore(found.place)
     rows = []
     for name in store.list():
-        found = store.manifest(name)
-        score = "" if found.score is None else f"{found.monitor}={found.score:.6g}"
-        rows.append((name, str(found.step), found.kind, score))
+        one = store.manifest(name)
+        score = "" if one.score is None else f"{one.monitor}={one.score:.6g}"
+        rows.append((name, str(one.step), one.kind, score))
     if not rows:
-        raise LookupError(
-            f"there is no whole checkpoint in {asked.folder.absolute()}.{_elsewhere(asked.folder)}"
-        )
+        place = found.whole_place
+        raise LookupError(f"there is no whole checkpoint in {place}.{found.elsewhere()}")
     sys.stdout.write(table(("name", "step", "kind", "score"), rows))
     return Exit.OK
 
 
-def verify(reader: Any, asked: argparse.Namespace) -> int:
+def verify(reader: Any, found: LookedAt, asked: argparse.Namespace) -> int:
     """Check a checkpoint, or each in a folder; the exit code is 1 if one is damaged."""
-    damaged, paths = 0, _paths(asked.folder)
+    damaged, paths = 0, [found.place] if found.is_one() else found.inside()
     if not paths:
-        raise LookupError(
-            f"there is no checkpoint in {asked.folder.absolute()}.{_elsewhere(asked.folder)}"
-        )
+        raise LookupError(f"there is no checkpoint in {found.whole_place}.{found.elsewhere()}")
     for path in paths:
         try:
             reader.verify(path)
+        except reader.StoreUnavailableError:
+            raise  # nothing is known of it
         except (LookupError, OSError, ValueError) as error:
+            if isinstance(error, reader.CheckpointNotFoundError):
+                raise
             damaged += 1
             sys.stdout.write(f"DAMAGED {path}: {' '.join(str(error).split())}\n")
         else:
@@ -89,22 +96,22 @@ def verify(reader: Any, asked: argparse.Namespace) -> int:
     return Exit.FAILED if damaged else Exit.OK
 
 
-def show(reader: Any, asked: argparse.Namespace) -> int:
+def show(reader: Any, found: LookedAt, asked: argparse.Namespace) -> int:
     """Print what a checkpoint holds: keys, types, shapes; no values of tensors."""
-    for line in outline(reader.load(asked.folder)):
+    for line in outline(reader.load(found.place)):
         sys.stdout.write(f"{line}\n")
     return Exit.OK
 
 
-def export(reader: Any, asked: argparse.Namespace) -> int:
+def export(reader: Any, found: LookedAt, asked: argparse.Namespace) -> int:
     """Write a checkpoint as one file that Lightning loads."""
     if asked.target.exists():
         raise FileExistsError(f"The file is a new one. Received {asked.target}, which is there.")
-    importlib.import_module(f"{PACKAGE}.lightning").export(asked.folder, asked.target)
+    importlib.import_module(f"{PACKAGE}.lightning").export(found.place, asked.target)
     return Exit.OK
 
 
-Verb = Callable[[Any, argparse.Namespace], int]
+Verb = Callable[[Any, LookedAt, argparse.Namespace], int]
 
 VERBS: dict[str, tuple[Verb, str]] = {
     "list": (list_them, "name the whole checkpoints in a folder, oldest first"),
@@ -112,32 +119,6 @@ VERBS: dict[str, tuple[Verb, str]] = {
     "show": (show, "show what a checkpoint holds"),
     "export": (export, "write a checkpoint as a file that Lightning loads"),
 }
-
-
-def _paths(folder: Path) -> list[Path]:
-    """Return the folder itself if it is a checkpoint, else every checkpoint-like entry in it."""
-    return [folder] if _is_one(folder) else _inside(folder)
-
-
-def _is_one(folder: Path) -> bool:
-    return folder.suffix == ".ckpt" or (folder / "manifest.json").exists()
-
-
-def _inside(folder: Path) -> list[Path]:
-    """Return what looks like a checkpoint in a folder that is none."""
-    return [] if _is_one(folder) else sorted(folder.glob("*.ckpt"))
-
-
-def _elsewhere(folder: Path) -> str:
-    """Say where checkpoints are instead: beside this one, or in folders within, three deep."""
-    if _is_one(folder):
-        return f" It is one itself: name the folder it is in, {folder.parent}."
-    if _inside(folder):
-        return f" Run: lt ckpt verify {folder}"
-    holders = {
-        path.parent for depth in range(1, 5) for path in folder.glob("*/" * depth + "*.ckpt")
-    }
-    return f" There are some in {', '.join(map(str, sorted(holders)))}." if holders else ""
 
 
 def outline(value: Any, name: str = "", depth: int = 0) -> list[str]:

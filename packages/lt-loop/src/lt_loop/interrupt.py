@@ -59,6 +59,7 @@ def stopping_at_safe_point(run: Run) -> Iterator[None]:
 def _request(run: Run, before: Any, grace: "Grace") -> Callable[[int, FrameType | None], None]:
     def request(number: int, frame: FrameType | None) -> None:
         if run.signal:
+            run.at_once = True
             signal.signal(number, before)
             signal.raise_signal(number)
             return

@@ -167,8 +167,7 @@ def _look(run: Run) -> Callable[[Any], str | None] | None:
 
 def _scale(run: Run) -> float | None:
     """Return the factor of the last loss, None where none is scaled. Waits for the device."""
-    scale = getattr(run.ports.backend, "loss_scale", None)
-    return None if scale is None else scale()
+    return getattr(run.ports.backend, "loss_scale", None)
 
 
 def _place(run: Run, batch_idx: int, size: int) -> str:

@@ -76,7 +76,7 @@ class Backend(Protocol):
     batches in place while the ones before are used; and ``adopt(program, weights)``, which gives
     the program of the process that called the weights it got in others.
 
-    One that scales the loss may have ``loss_scale()``, the factor of the last loss, None where no
+    One that scales the loss may have ``loss_scale``, the factor of the last loss, None where no
     loss is scaled; and ``keep_loss_scale()``, after which the step that was skipped last changes
     nothing about it. Then a step is skipped on all ranks or on none, and the gradients of one that
     is skipped stay as they are, not clipped, until they are dropped.

@@ -133,6 +133,7 @@ class Run:
         self.under_way = self.at_safe_point = self.failed = False
         self.elsewhere = False  # whether it ended in other processes, and its state with them
         self.signal = 0  # the first one received that ends the run
+        self.at_once = False  # whether a second one came, which waits for nothing
         self.batch_idx = -1  # of the training batch under way
         self.window = Window()
         self.rollbacks = 0

@@ -61,7 +61,8 @@ class Trainer(RunAsking):
         max_restarts: how often processes that died are started again, to go on from the newest
             checkpoint.
         on_nonfinite: what to do about a step whose gradients are not finite: ``"raise"`` an error,
-            ``"skip"`` it, or ``"rollback"`` to the newest checkpoint; None not to look.
+            ``"skip"`` it, or ``"rollback"`` to the newest checkpoint; None not to look. In 16-mixed
+            the scaler's own tries, of a finite loss, are skipped and no more.
         on_mismatch: ``"refuse"`` to go on from a state of a run with another batch size,
             accumulation, world size, data set or seed, or ``"accept"`` it.
 

@@ -231,6 +231,11 @@ class RunView:
         return self._run is not None and self._run.signal == signal.SIGTERM
 
     @property
+    def ends_at_once(self) -> bool:
+        """Whether a second signal ended the run, or the last one: nobody wants to wait or save."""
+        return self._run is not None and self._run.at_once
+
+    @property
     def ckpt_path(self) -> Any:
         """What ``ckpt_path`` of the run said, None where it said nothing."""
         return self._run.asked_for if self._run else None

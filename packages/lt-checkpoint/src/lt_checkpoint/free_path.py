@@ -1,0 +1,29 @@
+"""Paths that are not taken: a checkpoint gets a version where its name is."""
+
+from collections.abc import Callable
+
+from lt_checkpoint.committing import failed
+from lt_checkpoint.errors import StoreUnavailableError
+from lt_checkpoint.folder_store import FolderStore
+
+
+def free_path(
+    store: FolderStore, path_of: Callable[[int | None], str], *, first: int | None
+) -> str:
+    """Return the path of a version that is not there yet.
+
+    Args:
+        store: what may hold it.
+        path_of: returns the path of a version, or without one.
+        first: the first version; None to take the path without one in any case.
+
+    Raises:
+        SaveError: the store can't be asked. The save that this is for would have met it next.
+    """
+    path, version = path_of(None), first
+    try:
+        while version is not None and store.exists(path):
+            path, version = path_of(version), version + 1
+    except StoreUnavailableError as error:
+        raise failed(path, error) from error
+    return path
