@@ -71,12 +71,15 @@ class Backend(Protocol):
 
     A backend may also have ``collective_forward``, True where all ranks must run the same number of
     forward passes, in an evaluation too; ``device_mesh``, which a module then finds under the same
-    name; and ``first_non_finite(optimizer)``, the name of a parameter whose gradient is not finite,
-    or None, which ``on_nonfinite`` asks for; ``loss_scale``, the factor that losses are scaled by,
-    or None: with one, ``step`` itself leaves out what is not finite; ``prefetches``, True where
-    ``prefetch(batches)`` puts batches in place while the ones before are used; and
-    ``adopt(program, weights)``, which gives the program of the process that called the weights it
-    got in others.
+    name; ``first_non_finite(optimizer)``, the name of a parameter whose gradient is not finite, or
+    None, which ``on_nonfinite`` asks for; ``prefetches``, True where ``prefetch(batches)`` puts
+    batches in place while the ones before are used; and ``adopt(program, weights)``, which gives
+    the program of the process that called the weights it got in others.
+
+    One that scales the loss may have ``loss_scale``, the factor of the last loss, None where no
+    loss is scaled; and ``keep_loss_scale()``, after which the step that was skipped last changes
+    nothing about it. Then a step is skipped on all ranks or on none, and the gradients of one that
+    is skipped stay as they are, not clipped, until they are dropped.
     """
 
     def setup(self, program: Any, optimizers: Sequence[Any]) -> Sequence[Any]:
