@@ -8,7 +8,7 @@ into it, or have them empty.
 """
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
@@ -297,7 +297,7 @@ def check_world(root: Path, acknowledged: dict[str, int], newest: int, begun: se
     store.close()
 
 
-def replay(log: Iterable[Operation], folder: Path, look: Callable[..., None]) -> int:
+def replay(log: list[Operation], folder: Path, look: Callable[..., None]) -> int:
     """Cut the power at every point, and look at every world that may come; return how many."""
     durable, acknowledged, newest = Durable(), dict[str, int](), 0
     steps = [operation[2] for operation in log if operation[0] == "saved"]
