@@ -69,7 +69,7 @@ class RecordingDisk:
         places = [Path(path), *Path(path).parents]
         missing = [self._name(str(place)) for place in places if not place.is_dir()]
         self.log += [("folder", name) for name in reversed(missing)]
-        LocalDisk.make_folder(self, path)  # type: ignore[arg-type]  # which flushes by this one
+        LocalDisk.make_folder(self, path)  # it calls the flush_folder of this class
 
     def create(self, path: str) -> Any:
         self.log.append(("create", self._name(path)))
