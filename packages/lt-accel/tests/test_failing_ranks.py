@@ -128,6 +128,21 @@ def test_a_rank_that_is_stopped() -> None:
     assert "the process is stopped" in told.value.__notes__[0]
 
 
+def test_what_is_watched_by_others_may_take_its_time() -> None:
+    """A save has a time of its own; both ranks are in it, or one waits in the agreement."""
+    world = two(strategy=DDP(hang_timeout=0.4))
+
+    def main() -> list[int]:
+        world.agree(0)
+        with world.busy():
+            time.sleep(1.5 if world.rank else 0.0)
+            told = world.gather(world.rank)
+        world.agree(0)
+        return told
+
+    assert world.launch(main) == [0, 1]
+
+
 def test_time_before_the_first_step_is_free() -> None:
     world = two(strategy=DDP(hang_timeout=0.3))
 

@@ -174,7 +174,8 @@ class World(Protocol):
 
     A world may also have ``beside()``, which every rank calls at the same time: it returns an
     object with ``rank``, ``world_size``, ``gather`` and ``close`` that another thread may use while
-    this one talks over the world. A store may need it to save beside the training.
+    this one talks over the world. A store may need it to save beside the training. And ``busy()``,
+    which returns a block within which a rank that gives no sign of life is not taken for hung.
     """
 
     @property
@@ -288,6 +289,9 @@ class Store(Protocol):
     Where a world with several ranks is passed, all of them call. A state says under ``"per_rank"``
     which paths of keys hold what belongs to each rank alone; the rest is taken from rank 0, but for
     tensors that are spread over ranks, of which each saves its part.
+
+    A store may also have ``newest(names)``, which returns the name of the latest state among some:
+    where several callbacks save, ``ckpt_path="last"`` means that one.
     """
 
     def save(
