@@ -296,6 +296,109 @@ def test_tensor_parallel_by_a_plan() -> None:
     close(found["norms"], norms)
 
 
+class Headed(Wide):
+    """Some of its parameters are spread over ranks by a plan, others are not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(1, 1).double()
+
+    def step(self, x: Tensor, y: Tensor) -> Tensor:
+        return mse_loss(self.head(self.down(torch.relu(self.up(x)))), y)
+
+
+def planned(backend: Any, model: Headed) -> None:
+    from torch.distributed.fsdp import fully_shard
+    from torch.distributed.tensor.parallel import (
+        ColwiseParallel,
+        RowwiseParallel,
+        parallelize_module,
+    )
+
+    mesh = backend.device_mesh
+    plan = {"up": ColwiseParallel(), "down": RowwiseParallel()}
+    parallelize_module(model, mesh["tensor_parallel"], plan)
+    if mesh["data_parallel"].size() > 1:
+        fully_shard(model, mesh=mesh["data_parallel"])
+
+
+@pytest.mark.parametrize("data", [1, 2])
+def test_clipping_where_only_some_parameters_are_spread_by_the_plan(data: int) -> None:
+    strategy = TensorParallel(data_parallel_size=data, tensor_parallel_size=2)
+    chosen = select(accelerator="cpu", devices=2 * data, strategy=strategy, precision="64-true")
+    backend, world = chosen.backend, chosen.world
+
+    def main() -> dict[str, Any]:
+        model = Headed()
+        planned(backend, model)
+        backend.setup(model, [])
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        backend.setup(model, [optimizer])
+        step = backend.wrap_step(model.step, "train")
+        mine = world.rank // 2
+        norms = []
+        for index, (x, y) in enumerate(batches()):
+            backend.zero_grad(optimizer)
+            backend.backward(step(x[mine::data], y[mine::data]))
+            if index % 2:
+                assert backend.clip(optimizer, 0.01, "value") is None
+            else:
+                norms.append(float(backend.clip(optimizer, 0.05)))
+            backend.step(optimizer)
+        return {
+            "state": {name: whole(value) for name, value in model.state_dict().items()},
+            "norms": norms,
+        }
+
+    found = world.launch(main)
+    model = Headed()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    norms = []
+    for index, (x, y) in enumerate(batches()):
+        optimizer.zero_grad()
+        model.step(x, y).backward()
+        if index % 2:
+            nn.utils.clip_grad_value_(model.parameters(), 0.01)
+        else:
+            norms.append(float(nn.utils.clip_grad_norm_(model.parameters(), 0.05)))
+        optimizer.step()
+    close(found["state"], dict(model.state_dict()))
+    close(found["norms"], norms)
+
+
+def test_an_overflow_where_only_some_parameters_are_spread_is_everybodys() -> None:
+    chosen = select(accelerator="cpu", devices=2, strategy=TensorParallel(), precision="16-mixed")
+    backend, world = chosen.backend, chosen.world
+
+    def main() -> Any:
+        model = Headed().float()
+        planned(backend, model)
+        backend.setup(model, [])
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        backend.setup(model, [optimizer])
+        step = backend.wrap_step(model.step, "train")
+        taken, norms = [], []
+        for index, (x, y) in enumerate(batches()):
+            backend.zero_grad(optimizer)
+            backend.backward(step(x.float(), y.float()) / 100)
+            if index == 1 and world.rank:
+                model.up.weight.grad.to_local()[0, 0] = torch.inf
+            if index == 2 and world.rank:
+                model.head.weight.grad.fill_(torch.nan)
+            norms.append(float(backend.clip(optimizer, 0.05)))
+            taken.append(backend.step(optimizer))
+        return world.gather((taken, norms[0], backend.loss_scale))
+
+    model = Headed().float()
+    x, y = batches()[0]
+    (model.step(x.float(), y.float()) / 100).backward()
+    expected = float(nn.utils.clip_grad_norm_(model.parameters(), 0.05))
+    for taken, norm, scale in world.launch(main):
+        assert taken == [True, False, False, True]
+        assert norm == pytest.approx(expected, rel=1e-2)
+        assert scale == 2.0**14
+
+
 def test_a_program_that_cannot_be_spread() -> None:
     for strategy in ("ddp", "fsdp"):
         chosen = two(strategy)
