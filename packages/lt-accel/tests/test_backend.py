@@ -496,3 +496,9 @@ def test_weights_trained_elsewhere_keep_their_digits() -> None:
     TorchBackend("cpu", "64-true").adopt(program, weights)
     assert program.weight is parameter
     assert torch.equal(program.weight, weights["weight"])
+
+
+@pytest.mark.parametrize(("phase", "message"), [("trian", "Did you mean 'train'"), (None, "None")])
+def test_an_unknown_phase_is_refused(phase: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        TorchBackend().wrap_step(lambda: None, phase)

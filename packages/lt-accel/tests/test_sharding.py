@@ -185,6 +185,77 @@ def test_ddp_with_a_static_graph_and_a_second_training() -> None:
     close(found, {"training 0": gradients(model), "training 1": gradients(model)})
 
 
+def test_ddp_refuses_a_backward_pass_that_would_average_nothing() -> None:
+    chosen = two("ddp")
+    backend, world = chosen.backend, chosen.world
+
+    def main() -> dict[str, Any]:
+        model = Pair()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        backend.setup(model, [optimizer])
+        x, y = part(world, *batches()[0])
+
+        def refused(loss: Tensor, **words: Any) -> None:
+            with pytest.raises(RuntimeError, match=r"Call the model in wrap_step\(fn, 'train'\)"):
+                backend.backward(loss, **words)
+            backend.zero_grad(optimizer)
+
+        refused(model.other(x, y))  # never wrapped
+        backend.backward(model.other(x, y), sync=False)  # asks for nothing to be averaged
+        backend.zero_grad(optimizer)
+
+        def both(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+            return model.step(x, y)["loss"], model.other(x, y)
+
+        def total(x: Tensor, y: Tensor) -> Tensor:
+            return sum(both(x, y))  # type: ignore[return-value]
+
+        step = backend.wrap_step(total, "train")
+        open_ = backend.wrap_step(total, "accumulate")
+        found: dict[str, Any] = {}
+        loss = step(x, y)
+        backend.backward(loss, retain_graph=True)
+        found["once"] = gradients(model)
+        refused(loss)  # torch averages the first time only
+        refused(model.other(x, y))
+        backend.backward(open_(x, y), sync=False)
+        refused(model.other(x, y))
+        backend.backward(open_(x, y) / 2, sync=False)
+        backend.backward(step(x, y) / 2)
+        found["window"] = gradients(model)
+        # Losses that share no parameters: of one forward, and of two.
+        backend.zero_grad(optimizer)
+        for one in backend.wrap_step(both, "train")(x, y):
+            backend.backward(one)
+        found["two losses"] = gradients(model)
+        backend.zero_grad(optimizer)
+        first = backend.wrap_step(lambda: model.step(x, y), "train")()["loss"]
+        second = backend.wrap_step(lambda: model.other(x, y), "train")()
+        backend.backward(first)
+        backend.backward(second)
+        found["two forwards"] = gradients(model)
+        refused(model.other(x, y))
+        return found
+
+    model = Pair()
+    (model.step(*batches()[0])["loss"] + model.other(*batches()[0])).backward()
+    expected = gradients(model)
+    found = world.launch(main)
+    close(found, dict.fromkeys(["once", "window", "two losses", "two forwards"], expected))
+
+
+def test_one_rank_has_nobody_to_average_with() -> None:
+    chosen = select(accelerator="cpu", devices=1, strategy="ddp", precision="64-true")
+
+    def main() -> dict[str, Tensor | None]:
+        model = Pair()
+        chosen.backend.setup(model, [torch.optim.SGD(model.parameters(), lr=0.1)])
+        chosen.backend.backward(model.other(*batches()[0]))
+        return gradients(model)
+
+    close(chosen.world.launch(main), expected_gradients("other"))
+
+
 @pytest.mark.parametrize("policy", [None, {nn.Linear}, lambda module: type(module) is nn.Linear])
 def test_fsdp(policy: Any) -> None:
     chosen = two(FSDP(auto_wrap_policy=policy, reshard_after_forward=False if policy else None))
