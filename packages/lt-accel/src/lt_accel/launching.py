@@ -11,6 +11,7 @@ killed after :data:`GRACE` seconds, hanging ranks say where they hang, and signa
 import contextlib
 import multiprocessing
 import os
+import pickle
 import signal
 import sys
 import tempfile
@@ -28,7 +29,7 @@ from lt_accel import failures
 from lt_accel.board import Board
 from lt_accel.environment import LOOPBACK
 from lt_accel.membership import is_up
-from lt_accel.ranks import RESULT, Enters, Job, run_rank
+from lt_accel.ranks import RESULT, Enters, Job, run_packed, run_rank
 from lt_accel.supervision import Supervisor, VanishedError, handing_on_signals, taken_over
 
 if TYPE_CHECKING:
@@ -108,18 +109,43 @@ def _run_group(
         hang_timeout=how.hang_timeout,
         threads=1 if how.start_method == "fork" else int(os.environ.get("OMP_NUM_THREADS", "1")),
     )
+    packed = b"" if how.start_method == "fork" else _packed(job)
     supervisor = Supervisor(board, folder, hang_timeout=how.hang_timeout)
     first: BaseException | None = None
     watched = handing_on_signals(supervisor, signals)
     with _environment(job.threads), _quiet_fork(), supervisor, watched:
         try:
-            elastic_launch(_config(how, folder), run_rank)(job)
+            config = _config(how, folder)
+            if how.start_method == "fork":
+                elastic_launch(config, run_rank)(job)
+            else:
+                elastic_launch(config, run_packed)(packed)
         except ChildFailedError as error:
             codes = {rank: failure.exitcode for rank, failure in error.failures.items()}
             first = _first_failure(codes, supervisor, how, folder)
         except VanishedError:
             first = _first_failure({}, supervisor, how, folder)
     return first, supervisor.asked
+
+
+def _packed(job: Job) -> bytes:
+    """Pickle what a rank is given; each gets a copy.
+
+    Not as torch's own pickling would, which puts tensors into memory that all processes share:
+    every rank would train the same weights at once.
+
+    Raises:
+        TypeError: it can't be pickled.
+    """
+    try:
+        return pickle.dumps(job)
+    except (AttributeError, TypeError, RuntimeError, pickle.PicklingError) as error:
+        raise TypeError(
+            "Processes that are not forked get everything pickled: what runs, and in a training "
+            "the trainer, its module, callbacks and loaders. Received something that can't be: "
+            f"{error}. Define its class or function at the top of a module, or start by fork "
+            "(strategy='ddp')."
+        ) from error
 
 
 def refuse_to_start(start_method: StartMethod) -> None:

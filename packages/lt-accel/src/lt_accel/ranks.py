@@ -99,6 +99,11 @@ def run_rank(job: Job) -> None:
         job.board.set(place.local_rank, Column.STATE, State.DONE)
 
 
+def run_packed(job: bytes) -> None:
+    """Run a job that came pickled."""
+    run_rank(pickle.loads(job))
+
+
 def _write_down_signals(path: Path) -> None:
     """Let each signal that Python code answers here be written down at the moment it comes.
 
