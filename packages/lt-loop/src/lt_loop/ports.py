@@ -77,6 +77,11 @@ class Backend(Protocol):
     ``prefetch(batches)`` puts batches in place while the ones before are used; and
     ``adopt(program, weights)``, which gives the program of the process that called the weights it
     got in others.
+
+    A backend may say in ``world`` which World it was composed for, whose ranks agree on gradients
+    in its :meth:`backward`; None for one process. A trainer is refused that has it beside another
+    one. Of a backend without ``world`` nothing is known: what several ranks have in common is left
+    to it and to whoever passes it.
     """
 
     def setup(self, program: Any, optimizers: Sequence[Any]) -> Sequence[Any]:
