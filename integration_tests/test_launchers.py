@@ -66,7 +66,11 @@ def told_by(launcher: list[str], folder: Path, **words: Any) -> list[Any]:
     ended = subprocess.run(
         [*launcher, sys.executable, "script.py", json.dumps(words)],
         cwd=folder,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        env={
+            **os.environ,
+            "OMP_NUM_THREADS": "1",
+            "TMPDIR": str(folder),
+        },  # torchrun leaves a folder
         capture_output=True,
         text=True,
         timeout=100,

@@ -57,7 +57,11 @@ class Notebook:
 
     def __init__(self, folder: Path) -> None:
         self.manager = jupyter.KernelManager(kernel_name="python3")
-        self.manager.start_kernel(cwd=str(folder))
+        self.log = folder / "kernel.log"  # what it says elsewhere than in cells
+        with self.log.open("w") as log:
+            self.manager.start_kernel(cwd=str(folder), stdout=log, stderr=log)
+        self.displayed: list[dict[str, Any]] = []  # by the last cell
+        self.widgets: dict[str, dict[str, Any]] = {}  # by name, with all that was told of them
         self.client = self.manager.blocking_client()
         self.client.start_channels()
         self.client.wait_for_ready(timeout=60)
@@ -69,11 +73,17 @@ class Notebook:
     def shown(self) -> str:
         """Wait for the end of the cell; return all that it wrote, a traceback included."""
         parts = []
+        self.displayed = []
         while True:
             message = self.client.get_iopub_msg(timeout=60)
             kind, content = message["msg_type"], message["content"]
             if kind == "stream":
                 parts.append(content["text"])
+            elif kind == "display_data":
+                self.displayed.append(content["data"])
+            elif kind in ("comm_open", "comm_msg"):
+                known = self.widgets.setdefault(content["comm_id"], {})
+                known.update(content["data"].get("state", {}))
             elif kind == "error":
                 parts.append(f"{content['ename']}: {content['evalue']}")
             elif kind == "status" and content["execution_state"] == "idle":
@@ -88,6 +98,11 @@ class Notebook:
         """What the kernel has started and that still lives."""
         kernel = psutil.Process(self.manager.provisioner.pid)
         return [one for one in kernel.children() if one.status() != psutil.STATUS_ZOMBIE]
+
+    def nothing_went_past_it(self) -> bool:
+        """Whether no process has tried to use what belongs to the kernel alone."""
+        said = self.log.read_text()
+        return "from fork" not in said and "Error" not in said
 
     def close(self) -> None:
         self.client.stop_channels()
@@ -167,6 +182,51 @@ def test_an_exception_of_a_rank_comes_to_the_cell_and_the_kernel_lives(
     ).endswith("alive 1\n")
 
 
+def test_what_ranks_show_appears_once(notebook: Notebook) -> None:
+    shown = notebook.run(
+        "from IPython.display import HTML, display\n"
+        "class Shows(Net):\n"
+        "    def on_train_start(self):\n"
+        "        if self.global_rank == 0:\n"
+        "            display(HTML('<b>shown</b>'))\n"
+        "    def on_train_end(self):\n"
+        "        print(f'by {self.global_rank}\\n', end='')\n"
+        "print('before')\n"
+        "trainer(max_epochs=1, enable_progress_bar=False).fit(Shows(), DataLoader(data, 2));"
+    )
+    assert sorted(shown.splitlines()) == ["before", "by 0", "by 1"]
+    assert [data["text/html"] for data in notebook.displayed] == ["<b>shown</b>"]
+    assert notebook.nothing_went_past_it()
+
+
+def test_a_rank_that_asks_a_question_does_not_wait_for_the_answer(notebook: Notebook) -> None:
+    shown = notebook.run(
+        "class Asks(Net):\n"
+        "    def on_train_start(self):\n"
+        "        input('go on?')\n"
+        "trainer(max_epochs=1).fit(Asks(), DataLoader(data, 2))"
+    )
+    assert "EOFError: A rank is a process of its own" in shown
+    assert notebook.nothing_went_past_it()
+
+
+@pytest.mark.filterwarnings("default")  # those of widgets
+def test_two_processes_draw_one_widget_for_each_epoch(notebook: Notebook) -> None:
+    pytest.importorskip("ipywidgets")
+    assert notebook.run("trainer(max_epochs=2).fit(Net(), DataLoader(data, 2));") == ""
+
+    bars = [data["application/vnd.jupyter.widget-view+json"] for data in notebook.displayed]
+    drawn = []
+    for bar in bars:
+        parts = [
+            notebook.widgets[name.removeprefix("IPY_MODEL_")]
+            for name in notebook.widgets[bar["model_id"]]["children"]
+        ]
+        drawn.append((parts[0]["value"].replace("\u2007", " "), parts[1]["value"]))
+    assert drawn == [("Epoch 1/2: 100%", 4.0), ("Epoch 2/2: 100%", 4.0)]
+    assert notebook.nothing_went_past_it()
+
+
 def until(what: Callable[[], bool]) -> None:
     """Wait for something, for half a minute at most."""
     end = time.monotonic() + 30
@@ -175,20 +235,50 @@ def until(what: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
-def test_a_cell_that_is_interrupted_stops_and_leaves_no_process(
+SLOW = """
+class Slow(Net):
+    def training_step(self, batch, batch_idx):
+        open(f"step-{self.global_rank}", "w").close()
+        wait()
+        return super().training_step(batch, batch_idx)
+
+    def teardown(self, stage):
+        state = self.trainer.capture()  # refused where a step was cut short
+        torch.save(state["global_step"], f"end-{self.global_rank}")
+
+endless = trainer(max_epochs=-1, enable_progress_bar=False)
+endless.fit(Slow(), DataLoader(data, 2))
+"""
+
+
+def both_are_in_a_step(folder: Path) -> bool:
+    return (folder / "step-0").exists() and (folder / "step-1").exists()
+
+
+def test_a_cell_that_is_interrupted_stops_at_a_safe_point_and_leaves_no_process(
     notebook: Notebook, tmp_path: Path
 ) -> None:
-    notebook.begin(
-        "class Slow(Net):\n"
-        "    def training_step(self, batch, batch_idx):\n"
-        "        open(f'step-{self.global_rank}', 'w').close()\n"
-        "        time.sleep(0.05)\n"
-        "        return super().training_step(batch, batch_idx)\n"
-        "endless = trainer(max_epochs=-1)\n"
-        "endless.fit(Slow(), DataLoader(data, 2))"
-    )
-    until(lambda: (tmp_path / "step-0").exists() and (tmp_path / "step-1").exists())
+    notebook.begin(f"def wait(): time.sleep(0.05)\n{SLOW}")
+    until(lambda: both_are_in_a_step(tmp_path))
     notebook.manager.interrupt_kernel()
+
+    assert "KeyboardInterrupt" in notebook.shown()
+    assert notebook.children() == []
+    steps = [torch.load(tmp_path / f"end-{rank}") for rank in (0, 1)]
+    assert steps[0] == steps[1] > 0
+    assert notebook.nothing_went_past_it()
+    assert "alive 2" in notebook.run("print('alive', 1 + 1)")
+
+
+def test_a_cell_whose_ranks_do_not_listen_ends_at_the_third_interrupt(
+    notebook: Notebook, tmp_path: Path
+) -> None:
+    notebook.begin(f"def wait(): sum(range(10**15))\n{SLOW}")  # never back to Python
+    until(lambda: both_are_in_a_step(tmp_path))
+    for _ in range(3):
+        time.sleep(0.5)
+        notebook.manager.interrupt_kernel()
+
     assert "KeyboardInterrupt" in notebook.shown()
     assert notebook.children() == []
     assert "alive 2" in notebook.run("print('alive', 1 + 1)")

@@ -39,7 +39,7 @@ class Script:
     def __init__(self, server: "subprocess.Popen[str]", folder: Path, words: Any) -> None:
         """Start it."""
         folder.mkdir()
-        self.folder = folder
+        self.folder, self._place = folder, os.path.realpath(folder)
         assert server.stdin is not None
         server.stdin.write(json.dumps({"folder": str(folder), **words}) + "\n")
         server.stdin.flush()
@@ -107,17 +107,23 @@ class Script:
         return found
 
     def family(self) -> list[int]:
-        """Return the processes of its session that live: itself, its ranks, its workers."""
+        """Return its processes that live: itself, its ranks, its workers.
+
+        They are known by their working folder, as each rank leads a session of its own.
+        """
         found = []
         for entry in os.scandir("/proc"):
-            with contextlib.suppress(OSError, ValueError):
-                words = Path(entry.path, "stat").read_text().rpartition(")")[2].split()
-                if entry.name.isdigit() and int(words[3]) == self.pid and words[0] not in "ZX":
+            with contextlib.suppress(OSError):  # not a process, or one that has ended
+                if entry.name.isdigit() and os.readlink(f"{entry.path}/cwd") == self._place:
                     found.append(int(entry.name))
         return found
 
+    def wait_for_family(self, size: int, seconds: float = 30) -> None:
+        """Wait until it has started as many processes, itself counted."""
+        self._until(lambda: len(self.family()) >= size, f"have {size} processes", seconds)
+
     def wait_until_alone(self, seconds: float = 30) -> None:
-        """Wait until no process of its session is left."""
+        """Wait until none of its processes is left."""
         self._until(lambda: not self.family(), "leave no process behind", seconds)
 
     def _until(self, there: Callable[[], Any], what: str, seconds: float) -> None:

@@ -1,4 +1,4 @@
-"""One rank of two has a loss or gradients that are not finite: both do the same about it."""
+"""One rank of two has a loss, or a gradient, that is not finite: both do the same about it."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -9,58 +9,69 @@ import torch
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
-RUNS: list[dict[str, Any]] = [
-    {"name": f"{precision}-{action}-{bad}", "precision": precision, "on_nonfinite": action}
-    | {"bad": bad}
-    for precision, action, bad in (
-        ("32-true", "skip", "loss"),
-        ("32-true", "rollback", "gradient"),
-        ("32-true", "raise", "loss"),
-        ("16-mixed", None, "loss"),
-        ("16-mixed", "rollback", "loss"),
-        ("16-mixed", "raise", "loss"),
-        ("16-mixed", "raise", "gradient"),  # the scaler's business: it may be the scale
-    )
-]
+LOSS = (
+    "The loss of rank 1 and the gradient of layers.2.bias are not finite at step {step}, batch 4 "
+    "of epoch 0."
+)
+GRADIENT = "The gradient of layers.0.bias is not finite at step {step}, batch 4 of epoch 0."
+ADVICE = " Look at the batch, or pass on_nonfinite='skip'."
 
 
-def raises(run: dict[str, Any]) -> bool:
-    scales = run["precision"] == "16-mixed"
-    return run["on_nonfinite"] == "raise" and not (scales and run["bad"] == "gradient")
+def found(one: Any, case: str) -> tuple[list[str], int, int]:
+    """Return what was told of a case, the steps and those skipped, once both ranks agree."""
+    weights = torch.load(one.folder / f"{case}.pt")
+    for name, weight in weights["expected"].items():
+        assert torch.equal(weights["found"][name], weight), (case, name)
+    first, second = (note.split() for note in one.notes if note.startswith(f"{case} rank"))
+    assert {first[2], second[2]} == {"0", "1"}
+    assert first[3:] == second[3:], "the same counts and weights"
+    told = [n.removeprefix(f"{case} told ") for n in one.notes if n.startswith(f"{case} told")]
+    return told, int(first[3]), int(first[5])
 
 
-def test_both_ranks_do_the_same(tmp_path: Path, script: Callable[..., Any]) -> None:
-    one = script("nonfinite", root=str(tmp_path), runs=RUNS)
+def raised(one: Any, case: str, sentence: str) -> None:
+    """Hold what both ranks raised, and what came out of ``fit``."""
+    assert f"{case} raised {sentence}" in one.told()
+    for rank in range(2):
+        assert f"{case} rank {rank} FloatingPointError: {sentence}" in one.notes
+
+
+@pytest.mark.parametrize("bad", ["nan", pytest.param("inf", marks=pytest.mark.whole)])
+def test_both_ranks_do_the_same(bad: str, tmp_path: Path, script: Callable[..., Any]) -> None:
+    cases = [(action, "32-true", bad) for action in ("skip", "rollback", "raise")]
+    one = script("nonfinite", root=str(tmp_path), cases=cases)
     assert one.wait(200) == 0, one.told()
-    for run in RUNS:
-        name = run["name"]
-        notes = [note for note in one.notes if note.startswith(f"{name} ")]
-        if raises(run):
-            ended_with_an_error(notes, name, mixed=run["precision"] == "16-mixed")
-            continue
-        found = torch.load(one.folder / f"{name}.pt")
-        for key, weight in found["expected"].items():
-            assert torch.equal(found["found"][key], weight), (name, key)
-        first, second = (note.split() for note in notes)
-        assert {first[2], second[2]} == {"0", "1"}
-        assert first[3:] == second[3:], "the same counts and weights"
-        rolled_back = run["on_nonfinite"] == "rollback"
-        assert (int(first[3]), int(first[5])) == (7, 0 if rolled_back else 1)
-    told = [
-        "The gradient of layers.2.bias is not finite, nor is the loss, at step 4, batch 4 of",
-        "The gradient of layers.2.bias, times 65536, does not fit: skipped step 4, batch 4 of",
-    ]
-    for line in told:
-        assert line in one.errors
+    for action, counts in (("skip", (7, 1)), ("rollback", (7, 0))):
+        told, *rest = found(one, f"{action}-32-true-{bad}")
+        assert tuple(rest) == counts
+        assert told == [f"WARNING {LOSS.format(step=4)} on_nonfinite={action!r}"]
+    raised(one, f"raise-32-true-{bad}", LOSS.format(step=4) + ADVICE)
 
 
-def ended_with_an_error(notes: list[str], name: str, *, mixed: bool) -> None:
-    lost = ", nor is the loss," if mixed else ""
-    message = (
-        f"The gradient of layers.2.bias is not finite{lost} at step 4, batch 4 of epoch 0. "
-        "Look at the batch, or pass on_nonfinite='skip'."
-    )
-    told = [f"{name} rank {rank} FloatingPointError: {message}" for rank in range(2)]
-    raised = sorted(notes, key=lambda note: "raised" in note)
-    assert sorted(raised[:2]) == told
-    assert raised[2].splitlines()[0] == f"{name} raised {message}"
+def test_in_16_mixed_both_ranks_skip_it_and_say_so(
+    tmp_path: Path, script: Callable[..., Any]
+) -> None:
+    cases = [(None, "16-mixed", bad) for bad in ("nan", "gradient")]
+    one = script("nonfinite", root=str(tmp_path), cases=cases)
+    assert one.wait(200) == 0, one.told()
+    for bad, level, what in (("nan", "WARNING", LOSS), ("gradient", "INFO", GRADIENT)):
+        told, steps, skipped = found(one, f"None-16-mixed-{bad}")
+        assert steps + skipped == 8, "it also skips while it looks for its scale"
+        scale = 2.0 ** (17 - skipped)
+        expected = f"{level} {what.format(step=5 - skipped)} The step is skipped, with a loss scale"
+        assert told[-1] == f"{expected} of {scale:g}."
+        assert len(told) == skipped
+
+
+def test_in_16_mixed_a_loss_is_not_the_fault_of_the_scale(
+    tmp_path: Path, script: Callable[..., Any]
+) -> None:
+    cases = [(action, "16-mixed", "nan") for action in ("skip", "rollback", "raise")]
+    one = script("nonfinite", root=str(tmp_path), cases=cases)
+    assert one.wait(200) == 0, one.told()
+    for action in ("skip", "rollback"):
+        told, steps, skipped = found(one, f"{action}-16-mixed-nan")
+        searched = skipped - (action == "skip")
+        assert steps == 7 - searched
+        assert told[searched] == f"WARNING {LOSS.format(step=4 - searched)} on_nonfinite={action!r}"
+    raised(one, "raise-16-mixed-nan", LOSS.format(step=4 - searched) + ADVICE)

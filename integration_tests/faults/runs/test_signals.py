@@ -95,7 +95,7 @@ def test_a_second_one_ends_at_once(name: str, tmp_path: Path, script: Callable[.
     one.wait_for_error("stopping at the next safe point; send it again to stop at once")
     one.send(getattr(signal, name))
     assert one.wait(20) == -getattr(signal, name), one.told()
-    assert os.listdir(tmp_path / "checkpoints") >= ["step=2.ckpt"]
+    assert "step=2.ckpt" in os.listdir(tmp_path / "checkpoints")
 
 
 def test_a_grace_that_is_over_ends_at_once(tmp_path: Path, script: Callable[..., Any]) -> None:

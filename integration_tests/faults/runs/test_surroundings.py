@@ -169,7 +169,7 @@ def test_what_it_started_ends_with_it(
     several = {"devices": devices, "strategy": "ddp" if devices > 1 else "auto"}
     one = script("fit", root=str(tmp_path), trainer=several, **words)
     one.wait_for("at on_train_batch_start 2")
-    assert len(one.family()) >= 1 + 2 * devices + (devices if devices > 1 else 0)
+    one.wait_for_family(1 + 2 * devices + (devices if devices > 1 else 0))
     os.kill(one.pid, signal.SIGKILL)
     one.wait_until_alone()
     assert FolderStore(tmp_path / "checkpoints").load("last")["global_step"] == 2

@@ -496,3 +496,32 @@ def test_weights_trained_elsewhere_keep_their_digits() -> None:
     TorchBackend("cpu", "64-true").adopt(program, weights)
     assert program.weight is parameter
     assert torch.equal(program.weight, weights["weight"])
+
+
+@pytest.mark.parametrize("clip", [None, (1.0, "norm"), (0.1, "value")])
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_step_that_was_skipped_can_be_told_by_its_layer(clip: Any, bad: float) -> None:
+    """Clipping a NaN by the norm would make all gradients NaN, by the value hide an infinity."""
+    model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2), nn.Linear(2, 1))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    backend = TorchBackend("cpu", "16-mixed")
+    backend.setup(model, [optimizer])
+    step = backend.wrap_step(lambda: model(torch.ones(1, 2)).float().sum() / 100, "train")
+    backend.backward(step())
+    assert model[0].weight.grad is not None
+    model[0].weight.grad[0, 0] = bad
+    if clip:
+        norm = backend.clip(optimizer, *clip)
+        assert norm is None or norm.isinf()
+    assert not backend.step(optimizer)
+    assert backend.first_non_finite(optimizer) == "0.weight"
+    assert backend.loss_scale == 2.0**16
+    backend.keep_loss_scale()
+    backend.backward(step())
+    assert backend.loss_scale == 2.0**16
+
+
+def test_without_a_scaler_there_is_no_scale() -> None:
+    backend = TorchBackend()
+    backend.keep_loss_scale()
+    assert backend.loss_scale is None

@@ -1,10 +1,12 @@
 """What becomes of a group when one of its ranks fails, in any way. Nothing here may hang."""
 
+import contextlib
 import os
 import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -151,6 +153,21 @@ def test_a_rank_that_is_stopped() -> None:
     assert "the process is stopped" in told.value.__notes__[0]
 
 
+def test_what_is_watched_by_others_may_take_its_time() -> None:
+    """A save has a time of its own; both ranks are in it, or one waits in the agreement."""
+    world = two(strategy=DDP(hang_timeout=0.4))
+
+    def main() -> list[int]:
+        world.agree(0)
+        with world.busy():
+            time.sleep(1.5 if world.rank else 0.0)
+            told = world.gather(world.rank)
+        world.agree(0)
+        return told
+
+    assert world.launch(main) == [0, 1]
+
+
 def test_time_before_the_first_step_is_free() -> None:
     world = two(strategy=DDP(hang_timeout=0.3))
 
@@ -266,8 +283,98 @@ def test_other_signals_reach_the_ranks_where_nobody_else_handles_them(tmp_path: 
     assert launcher.returncode == -signal.SIGUSR1, "where nobody asked for it"
 
 
+@pytest.fixture
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder for temporary files, of this process and of those it starts."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setenv("TMPDIR", str(folder))
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    return folder
+
+
+@pytest.mark.parametrize(
+    "fail",
+    [lambda: None, lambda: raise_(PlainError()), lambda: os.kill(os.getpid(), signal.SIGKILL)],
+    ids=["nothing", "exception", "kill"],
+)
+def test_nothing_is_left_in_the_temporary_folder(fail: Callable[[], Any], temporary: Path) -> None:
+    world = two()
+    with contextlib.suppress(PlainError, RankError):
+        world.launch(where_rank_1_fails(world, fail))
+    kept = ("torchinductor_",)  # torch's cache of compiled code, which is there to stay
+    assert [path for path in temporary.iterdir() if not path.name.startswith(kept)] == []
+
+
 @pytest.mark.slow
-def test_ranks_die_with_a_launcher_that_is_killed(tmp_path: Path) -> None:
+def test_what_a_killed_launcher_has_left_is_removed_by_the_next(
+    tmp_path: Path, temporary: Path
+) -> None:
+    killed, living = started(STOPS, tmp_path), started(STOPS, tmp_path)
+    ranks = wait_for_ranks(killed)
+    wait_for_ranks(living)
+    killed.kill()
+    killed.communicate(timeout=10)
+    while any(map(lives, ranks)):
+        time.sleep(0.05)  # the test's timeout is the bound
+    (temporary / "lt-ranks-of-others").mkdir()  # no lock in it: not ours to judge
+    assert len(list(temporary.glob("lt-ranks-*"))) == 3
+
+    assert two().launch(lambda: 5) == 5
+    assert len(list(temporary.glob("lt-ranks-*"))) == 2
+    living.send_signal(signal.SIGTERM)
+    output, errors = living.communicate(timeout=30)
+    assert output == "True ['SIGTERM'] ['SIGTERM']\n", errors
+    assert [path.name for path in temporary.iterdir()] == ["lt-ranks-of-others"]
+
+
+def test_answers_to_signals_are_what_they_were() -> None:
+    numbers = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1]
+    world = two()
+
+    def answers() -> list[Any]:
+        return [signal.getsignal(number) for number in numbers]
+
+    before = answers()
+    assert before[2:4] == [signal.SIG_DFL] * 2
+    inside = world.launch(lambda: [str(answer) for answer in answers()[2:4]])
+    assert inside == [str(signal.SIG_DFL)] * 2  # not torch's, which belong to the launcher
+    assert answers() == before
+
+
+HANGS_UP = STOPS.replace("asked = []", "asked = []; signal.signal(signal.SIGHUP, signal.SIG_IGN)")
+
+
+@pytest.mark.slow
+def test_a_launcher_that_ignores_a_hangup_goes_on(tmp_path: Path) -> None:
+    launcher = started(HANGS_UP, tmp_path)  # as nohup has it
+    wait_for_ranks(launcher)
+    launcher.send_signal(signal.SIGHUP)
+    with pytest.raises(subprocess.TimeoutExpired):
+        launcher.wait(timeout=2)
+    launcher.send_signal(signal.SIGTERM)
+    output, errors = launcher.communicate(timeout=30)
+    assert output == "True ['SIGTERM'] ['SIGTERM']\n", errors
+
+
+DEAF = STOPS.replace("time.sleep(0.01)", "sum(range(10**15))")
+
+
+@pytest.mark.slow
+def test_the_third_signal_ends_all_at_once(tmp_path: Path) -> None:
+    launcher = started(DEAF, tmp_path)
+    ranks = wait_for_ranks(launcher)
+    time.sleep(0.5)  # into the sum
+    for _ in range(3):
+        launcher.send_signal(signal.SIGTERM)
+        time.sleep(0.3)
+    launcher.communicate(timeout=8)  # torch alone would ask, and wait for ten seconds
+    assert launcher.returncode == 128 + signal.SIGTERM
+    assert not any(map(lives, ranks))
+
+
+@pytest.mark.slow
+def test_ranks_die_with_a_launcher_that_is_killed(tmp_path: Path, temporary: Path) -> None:
     launcher = started(STOPS, tmp_path)
     ranks = wait_for_ranks(launcher)
     launcher.kill()

@@ -59,3 +59,32 @@ def test_the_scale_grows_as_torchs_does() -> None:
         reference.update()
     assert scaler.state_dict() == reference.state_dict()
     assert scaler.state_dict()["scale"] == 2.0**18
+
+
+@pytest.mark.parametrize("asked_before", [False, True])
+def test_a_scale_that_is_kept_is_as_if_the_step_had_not_been(asked_before: bool) -> None:
+    """Its growth included: the step after it is the second one in a row, and lets it grow."""
+    (model, optimizer), _ = models_and_optimizers()
+    scaler = LossScaler("cpu")
+    scaler.load_state_dict({**scaler.state_dict(), "growth_interval": 2})
+    for factor in (1.0, float("nan"), 1.0):
+        optimizer.zero_grad()
+        scaler.backward(model(torch.ones(1, 3)).sum() * factor)
+        if asked_before:
+            assert scaler.overflowed(optimizer) == (factor != 1)
+        assert scaler.step(optimizer) == (factor == 1)
+        assert scaler.scale == 2.0**16, "the factor of the gradients there are"
+        if factor != 1:
+            scaler.keep_scale()
+    assert scaler.state_dict()["scale"] == 2.0**17
+
+
+def test_a_step_that_was_judged_and_not_taken_is_forgotten() -> None:
+    (model, optimizer), _ = models_and_optimizers()
+    scaler = LossScaler("cpu")
+    for factor, overflows in ((float("nan"), True), (1.0, False)):
+        optimizer.zero_grad()
+        scaler.backward(model(torch.ones(1, 3)).sum() * factor)
+        assert scaler.overflowed(optimizer) == overflows
+    assert scaler.scale == 2.0**15
+    assert scaler.step(optimizer)

@@ -517,6 +517,74 @@ def test_what_is_saved_beside_the_training_is_of_its_moment(
     assert all(map(torch.equal, found, expected))
 
 
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_two_callbacks_in_one_folder_take_no_name_from_each_other(
+    tmp_path: Path, asynchronous: bool
+) -> None:
+    best = ModelCheckpoint(tmp_path, monitor="val_x", asynchronous=asynchronous)
+    newest = ModelCheckpoint(tmp_path, every_n_epochs=1, asynchronous=asynchronous)
+    values = [0.5, 0.1, 0.8, 0.9, 0.7]
+    trained(best, newest, model=Line(val_x=values), val=BATCHES, max_epochs=5)
+
+    assert verify(best.best_model_path).metrics["val_x"] == 0.1
+    assert verify(newest.best_model_path).step == 20
+    assert len(os.listdir(tmp_path)) == 2
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+@pytest.mark.parametrize("epochs", [1, 2, 3])
+def test_a_name_without_a_place_for_the_epoch_stays(
+    tmp_path: Path, asynchronous: bool, epochs: int
+) -> None:
+    callback = ModelCheckpoint(tmp_path, "best", monitor="val_x", asynchronous=asynchronous)
+    trained(callback, model=Line(val_x=[0.9, 0.8, 0.7]), val=BATCHES, max_epochs=epochs)
+
+    assert os.listdir(tmp_path) == ["best.ckpt"]
+    assert verify(callback.best_model_path).step == 4 * epochs
+
+
+def test_one_that_would_be_replaced_by_damage_is_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The new one has the name already when it is found to be damaged."""
+    rename = disks.LocalDisk.rename
+
+    def damaging(self: Any, path: str, to: str) -> None:
+        rename(self, path, to)
+        if os.path.basename(to) == "best.ckpt" and ".stage" in path and damaging.on:
+            file = Path(to, "model.safetensors")
+            file.write_bytes(file.read_bytes()[:-1] + b"?")
+
+    damaging.on = False
+    monkeypatch.setattr(disks.LocalDisk, "rename", damaging)
+
+    class Switch(Callback):
+        def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
+            damaging.on = trainer.current_epoch == 1
+
+    callback = ModelCheckpoint(tmp_path, "best", monitor="val_x", on_save_error="warn")
+    with pytest.warns(UserWarning, match="What it was to replace is back"):
+        trained(Switch(), callback, model=Line(val_x=[0.9, 0.8]), val=BATCHES, max_epochs=2)
+
+    assert os.listdir(tmp_path) == ["best.ckpt"]
+    assert verify(callback.best_model_path).step == 4
+
+
+def test_the_last_one_is_the_newest_of_all_callbacks(tmp_path: Path) -> None:
+    best = ModelCheckpoint(tmp_path / "best", monitor="val_x")
+    every = ModelCheckpoint(tmp_path / "every", every_n_train_steps=1)
+    model = Line(val_x=[0.1, 0.5, 0.5])
+    trained(best, every, model=model, val=BATCHES, max_steps=10, max_epochs=None)
+
+    class Steps(Callback):
+        def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+            begun.append(trainer.global_step)
+
+    begun: list[int] = []
+    trained(Steps(), best, every, model=Line(val_x=[0.1] * 3), val=BATCHES, ckpt_path="last")
+    assert begun == [10]
+
+
 def test_two_live_runs_in_one_folder(tmp_path: Path) -> None:
     FolderStore(tmp_path).claim()
     text = (tmp_path / ".lock").read_text()

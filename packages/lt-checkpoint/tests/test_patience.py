@@ -42,7 +42,7 @@ def test_what_ends_in_time_is_left_alone(seconds: float | None) -> None:
 
 def test_work_beside_the_training_is_not_waited_for_without_end() -> None:
     background, never = Background(0.1), threading.Event()
-    background.start(never.wait)
+    background.start(lambda _: never.wait() or None)
 
     failure = background.take_failure()
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from lt_checkpoint import (
+    CheckpointNotFoundError,
     DamagedCheckpointError,
     FolderStore,
     SaveError,
@@ -246,3 +247,76 @@ def test_a_world_without_a_channel_for_threads_saves_while_it_waits(
         return store.list()
 
     assert ranks(2, main) == [["a.ckpt"]] * 2
+
+
+@pytest.mark.parametrize("file", ["rank-0.json", "rank-1.json", "rank-1.safetensors"])
+def test_all_ranks_fall_back_to_the_same_checkpoint(
+    tmp_path: Path, ranks: Any, file: str, recwarn: pytest.WarningsRecorder
+) -> None:
+    """Whoever reads the damaged file: the others must not take what it can't."""
+
+    def save(world: Any) -> None:
+        for step in (1, 2, 3):
+            state = {**state_of(world.rank), "global_step": step}
+            FolderStore(tmp_path).save(state, f"{step}.ckpt", world=world)
+
+    def load_by(name: str) -> Any:
+        return ranks(2, lambda world: FolderStore(tmp_path).load(name, world=world))
+
+    ranks(2, save)
+    damaged = bytearray((tmp_path / "3.ckpt" / file).read_bytes())
+    damaged[-2] ^= 1
+    (tmp_path / "3.ckpt" / file).write_bytes(damaged)
+
+    assert [state["global_step"] for state in load_by("last")] == [2, 2]
+    assert "3.ckpt" in str(recwarn.pop(UserWarning).message)
+    for error in load_by("3.ckpt"):
+        assert isinstance(error, DamagedCheckpointError)
+        assert file in str(error)
+
+
+def test_what_is_not_there_is_not_there_for_any_rank(tmp_path: Path, ranks: Any) -> None:
+    for name in ("last", "best", "1.ckpt"):
+        found = ranks(2, lambda w, name=name: FolderStore(tmp_path).load(name, world=w))
+        assert all(isinstance(error, CheckpointNotFoundError) for error in found), found
+
+
+@pytest.mark.parametrize("size", [1, 2])
+def test_a_save_that_ends_after_it_was_given_up_is_not_there(
+    tmp_path: Path, ranks: Any, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor does it write from the memory that the next one is copied into, nor delete for it."""
+    release = threading.Event()
+    create = disks.LocalDisk.create
+
+    def hold(self: Any, path: str) -> Any:
+        if "2.ckpt" in path:
+            assert release.wait(30)
+        return create(self, path)
+
+    monkeypatch.setattr(disks.LocalDisk, "create", hold)
+
+    def main(world: Any) -> str:
+        saver = Saver(FolderStore(tmp_path), world, asynchronous=True, timeout=0.2)
+        state, said = state_of(world.rank), ""
+        for step in (1, 2, 3):
+            state |= {"global_step": step, "state_dict": {"w": torch.full((3,), float(step))}}
+            try:
+                saver.settle()
+            except SaveError as error:
+                said = str(error)
+            old = [str(tmp_path / "1.ckpt")] if step == 2 else []
+            saver.save(state, str(tmp_path / f"{step}.ckpt"), Note(), obsolete=old)
+        world.gather(None)
+        late = [one for one in threading.enumerate() if one.name == "lt-checkpoint"]
+        release.set()
+        for thread in late:
+            thread.join(30)
+        saver.settle()
+        saver.close()
+        return said
+
+    said = ranks(size, main)
+    assert all("ends within 0.2 seconds" in one for one in said), said
+    assert sorted(os.listdir(tmp_path)) == ["1.ckpt", "3.ckpt"]
+    assert load(tmp_path / "3.ckpt")["state_dict"]["w"].tolist() == [3.0] * 3

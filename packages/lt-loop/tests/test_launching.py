@@ -1,16 +1,19 @@
 """Runs in several processes: planned here and there, agreed on, and brought home."""
 
 import os
+import pickle
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 from forked import Forked
+from guarded import BAD, Looking
 from toys import Line, batches, by_hand, make_trainer
 
-from lt_loop import Callback, Trainer
+from lt_loop import Callback, NothingLeftError, Trainer
 from lt_loop.ports import Stream
-from lt_loop.solo import DuckBackend, IterableFeed
+from lt_loop.solo import DuckBackend, IterableFeed, NoStore
 
 DATA = batches(6)
 
@@ -267,3 +270,82 @@ def test_a_metric_that_a_rank_without_a_batch_does_not_log_is_refused() -> None:
 
     with pytest.raises(RuntimeError, match="accuracy from rank 0 alone and not from rank 1"):
         trainer().validate(Measuring(), DATA[:1])
+
+
+class Ranked(NoStore):
+    """Keeps for each rank what is its own, and the rest of rank 0."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def save(self, state: Any, name: str, *, metrics: Any = None, world: Any = None) -> None:
+        (self.folder / f"{name}-{world.rank}").write_bytes(pickle.dumps(state))
+        world.barrier()
+
+    def load(self, name: str, *, world: Any = None) -> Any:
+        state, mine = (
+            pickle.loads((self.folder / f"{name}-{rank}").read_bytes()) for rank in (0, world.rank)
+        )
+        for *path, last in state["per_rank"]:
+            there, here = state, mine
+            for key in path:
+                there, here = there[key], here[key]
+            if last in here:
+                there[last] = here[last]
+        return state
+
+
+class Patient(Callback):
+    """Rank 1 wants to stop from the first epoch on; the end is saved."""
+
+    def __init__(self, *, asks: bool) -> None:
+        self.asks = asks
+
+    def on_train_batch_end(
+        self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if self.asks and trainer.global_rank == 1 and trainer.current_epoch == 0:
+            trainer.stop("rank 1 has seen enough")
+
+    def on_train_end(self, trainer: Any, pl_module: Any) -> None:
+        if self.asks:
+            trainer.save_checkpoint("end")
+
+
+def test_a_stop_that_rank_1_waits_for_survives(tmp_path: Path) -> None:
+    """Of two ranks, one has asked to stop, and min_epochs holds it back beyond a checkpoint."""
+    words: dict[str, Any] = {"min_epochs": 4, "store": Ranked(tmp_path)}
+    first = trainer(max_epochs=9, max_steps=12, callbacks=Patient(asks=True), **words)
+    first.fit(Line(), DATA)
+    assert first.progress.epoch == 2
+
+    second = trainer(max_epochs=9, callbacks=Patient(asks=False), **words)
+    result = second.fit(Line(), DATA, ckpt_path="end")
+    assert (result.reason, result.progress.epoch) == ("rank 1 has seen enough", 4)
+
+    words["min_epochs"] = 1
+    with pytest.raises(NothingLeftError, match="Received rank 1 has seen enough and a state"):
+        trainer(max_epochs=9, **words).fit(Line(), DATA, ckpt_path="end")
+
+
+class Worse(Line):
+    """Has a loss that is no number in batch 3, on one rank or on both."""
+
+    def __init__(self, bad: tuple[int, ...]) -> None:
+        super().__init__()
+        self.bad = bad
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        is_bad = batch_idx == 3 and self.trainer.global_rank in self.bad
+        return self.loss(BAD if is_bad else batch)
+
+
+@pytest.mark.parametrize(
+    ("bad", "who"), [((1,), "The loss of rank 1 and"), ((0, 1), "The losses of ranks 0 and 1 and")]
+)
+def test_a_loss_that_is_not_finite_is_told_with_its_ranks(bad: tuple[int, ...], who: str) -> None:
+    looking = make_trainer(
+        world=Forked(), feed=Shared(), backend=Looking(), on_nonfinite="raise", max_epochs=1
+    )
+    with pytest.raises(FloatingPointError, match=f"{who} the gradient of weight are not finite"):
+        looking.fit(Worse(bad), DATA)

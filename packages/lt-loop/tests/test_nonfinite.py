@@ -5,22 +5,10 @@ import math
 from typing import Any
 
 import pytest
-from toys import Line, batches, by_hand, make_trainer
+from guarded import BAD, DATA, KEEPS, WITH_A_BAD_ONE, Keeper, Looking, Shelf
+from toys import Line, Loss, batches, by_hand, make_trainer
 
 from lt_loop import Callback
-from lt_loop.solo import DuckBackend, NoStore
-
-DATA = batches(6)
-KEEPS: dict[str, Any] = {"enable_checkpointing": None}
-BAD = ([math.nan], [1.0])
-WITH_A_BAD_ONE = [*DATA[:3], BAD, *DATA[3:]]
-
-
-class Looking(DuckBackend):
-    """Can look at the one gradient there is."""
-
-    def first_non_finite(self, optimizer: Any) -> str | None:
-        return None if math.isfinite(optimizer.weight.grad) else "weight"
 
 
 def trainer(action: Any, **words: Any) -> Any:
@@ -36,7 +24,10 @@ def test_nobody_looks_unless_asked_to() -> None:
 
 def test_an_error_names_layer_step_and_batch() -> None:
     program = Line()
-    message = r"gradient of weight is not finite at step 3, batch 3 of epoch 0\. Look at the batch"
+    message = (
+        r"The loss and the gradient of weight are not finite at step 3, batch 3 of epoch 0\. Look "
+        "at the batch"
+    )
     with pytest.raises(FloatingPointError, match=message):
         trainer("raise").fit(program, WITH_A_BAD_ONE)
 
@@ -50,38 +41,29 @@ def test_a_step_that_is_skipped_leaves_no_trace(caplog: pytest.LogCaptureFixture
 
     assert program.weight.value == by_hand(DATA)
     assert (result.progress.steps, result.progress.skipped_steps) == (6, 1)
-    assert "The gradient of weight is not finite at step 3, batch 3" in caplog.text
+    assert "The loss and the gradient of weight are not finite at step 3, batch 3" in caplog.text
 
 
-def test_with_accumulation_the_whole_window_is_left_out() -> None:
+@pytest.mark.parametrize("window", [[DATA[0], BAD], [BAD, DATA[0]]])
+def test_with_accumulation_the_whole_window_is_left_out(
+    window: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     program = Line()
-    trainer("skip", accumulate_grad_batches=2).fit(program, [*DATA[:2], DATA[0], BAD, *DATA[4:]])
+    trainer("skip", accumulate_grad_batches=2).fit(program, [*DATA[:2], *window, *DATA[4:]])
 
     assert program.weight.value == by_hand([*DATA[:2], *DATA[4:]], accumulate=2)
+    told = "The loss and the gradient of weight are not finite at step 1, batches 2 to 3 of epoch 0"
+    assert told in caplog.text
 
 
-class Keeper(Callback):
-    """Saves every n-th step in memory."""
+def test_a_loss_that_is_finite_is_not_blamed() -> None:
+    class Steep(Line):
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            loss = super().training_step(batch, batch_idx)
+            return Loss(self.weight, float(loss), math.inf) if batch_idx == 2 else loss
 
-    role = "checkpoint"
-
-    def __init__(self, every: int) -> None:
-        self.every, self.states = every, {}
-
-    def on_safe_point(self, trainer: Any, pl_module: Any) -> None:
-        if trainer.global_step % self.every == 0:
-            self.states["last"] = trainer.capture()
-
-    def resolve(self, which: str) -> str | None:
-        return which if which in self.states else None
-
-
-class Shelf(NoStore):
-    def __init__(self, keeper: Keeper) -> None:
-        self.keeper = keeper
-
-    def load(self, name: str, *, world: Any = None) -> Any:
-        return self.keeper.states[name]
+    with pytest.raises(FloatingPointError, match=r"^The gradient of weight is not finite at step"):
+        trainer("raise").fit(Steep(), DATA)
 
 
 class Drifting(Line):
@@ -173,6 +155,43 @@ def test_a_rollback_sums_up_as_if_nothing_had_been_in_between(every: int) -> Non
     assert program.counts == plain.counts == [6, 6, 6]
 
 
+class Validations(Callback):
+    """Keeps the number of batches at each validation; asks to stop after so many."""
+
+    def __init__(self, stop_at: int | None) -> None:
+        self.seen: list[int] = []
+        self.stop_at, self.batches = stop_at, 0
+
+    def on_train_batch_end(
+        self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self.batches += 1  # those of the run, whatever it went back for
+        if self.batches == self.stop_at:
+            trainer.stop("enough")
+
+    def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
+        self.seen.append(trainer.progress.batches)
+
+
+@pytest.mark.parametrize(
+    ("stop_at", "expected"),
+    [
+        (None, [2, 4, 4, 6]),  # back to the third step, over the fourth again
+        (5, [2, 4, 4]),  # where it has just validated again it need not for the stop
+        (6, [2, 4, 4, 5]),  # where it has not it does, after the batch that is left out
+    ],
+)
+def test_a_rollback_neither_skips_nor_repeats_a_validation(
+    stop_at: int | None, expected: list[int]
+) -> None:
+    keeper, validations = Keeper(3), Validations(stop_at)
+    words = {"callbacks": [keeper, validations], "store": Shelf(keeper), "val_check_interval": 2}
+    run = trainer("rollback", num_sanity_val_steps=0, **words)
+    run.fit(Line(), [*DATA[:4], BAD, DATA[4]], DATA[:1])
+
+    assert validations.seen == expected
+
+
 def test_a_rollback_needs_a_checkpoint() -> None:
     with pytest.raises(LookupError, match=r"goes back to a checkpoint.*no callback saves any"):
         trainer("rollback").fit(Line(), DATA)
@@ -210,83 +229,3 @@ def test_what_can_not_look_is_refused() -> None:
         trainer("skip").fit(Manual(), DATA)
     with pytest.raises(ValueError, match=r"on_nonfinite is one of .*Did you mean 'skip'"):
         trainer("skp")
-
-
-class Scaling(Looking):
-    """Never takes a step that is not finite, as a backend with a loss scaler."""
-
-    def __init__(self, scale: float) -> None:
-        super().__init__()
-        self.loss_scale = scale
-
-    def step(self, optimizer: Any, closure: Any) -> bool:
-        if self.first_non_finite(optimizer):
-            self.loss_scale /= 2
-            return False
-        return super().step(optimizer, closure)
-
-
-class Overflowing(Line):
-    """The gradient of its fourth batch is not finite, though the loss is."""
-
-    def on_after_backward(self) -> None:
-        if self.weight.grad == self.slope_of_the_fourth:
-            self.weight.grad = math.inf
-
-    def training_step(self, batch: Any, batch_idx: int) -> Any:
-        self.slope_of_the_fourth = None
-        loss = super().training_step(batch, batch_idx)
-        if batch_idx == 3:
-            self.slope_of_the_fourth = loss._slope
-        return loss
-
-
-def scaled(action: Any, scale: float, **words: Any) -> Any:
-    words = {"max_epochs": 1, **KEEPS, **words}
-    return make_trainer(backend=Scaling(scale), on_nonfinite=action, **words)
-
-
-@pytest.mark.parametrize("action", [None, "raise", "skip", "rollback"])
-def test_what_a_scaler_tries_out_is_logged_and_no_more(
-    action: Any, caplog: pytest.LogCaptureFixture
-) -> None:
-    keeper, program = Keeper(1), Overflowing()
-    with caplog.at_level(logging.INFO, "lt_loop"):
-        run = scaled(action, 8.0, callbacks=keeper, store=Shelf(keeper))
-        result = run.fit(program, DATA)
-
-    assert program.weight.value == by_hand([*DATA[:3], *DATA[4:]])
-    assert (result.progress.steps, result.progress.skipped_steps) == (5, 1)
-    (record,) = [one for one in caplog.records if "gradient" in one.message]
-    assert record.levelno == logging.INFO
-    assert record.message == (
-        "The gradient of weight, times 4, does not fit: skipped step 3, batch 3 of epoch 0"
-    )
-
-
-@pytest.mark.parametrize(
-    ("program", "data", "scale", "told"),
-    [
-        (Line, WITH_A_BAD_ONE, 8.0, "is not finite, nor is the loss, at step 3, batch 3 of"),
-        (Overflowing, DATA, 2.0, "is not finite at step 3, batch 3 of epoch 0"),
-    ],
-    ids=["the loss", "at a scale of 1"],
-)
-@pytest.mark.parametrize("action", [None, "raise", "skip", "rollback"])
-def test_what_no_scale_can_help_is_a_step_that_is_not_finite(
-    action: Any, program: Any, data: Any, scale: float, told: str, caplog: Any
-) -> None:
-    keeper, line = Keeper(2), program()
-    run = scaled(action, scale, callbacks=keeper, store=Shelf(keeper))
-    good = [batch for index, batch in enumerate(data) if index != 3]
-    if action == "raise":
-        with pytest.raises(FloatingPointError, match=f"The gradient of weight {told}"):
-            run.fit(line, data)
-        assert line.weight.value == by_hand(data[:3])
-        return
-    with caplog.at_level(logging.WARNING, "lt_loop"):
-        result = run.fit(line, data)
-
-    assert f"The gradient of weight {told}" in caplog.text
-    assert line.weight.value == by_hand(good)
-    assert result.progress.skipped_steps == (0 if action == "rollback" else 1)

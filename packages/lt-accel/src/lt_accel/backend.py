@@ -271,20 +271,25 @@ class TorchBackend:
     ) -> Tensor | None:
         """Bring the gradients to their true scale, and clip them in place.
 
+        With a scaler, clipping waits for the gradients, which the step need not do then. Those that
+        overflowed stay as they are, so that it can be told which.
+
         Args:
             optimizer: whose parameters' gradients are meant.
             value: the greatest total 2-norm, or the greatest absolute value; None for no clipping.
             algorithm: which of the two.
 
         Returns:
-            The total norm before, not waited for; None for ``"value"`` and without a value.
+            The total norm before, not waited for, infinity after an overflow; None for ``"value"``
+            and without a value.
         """
         if self._compilation.replaying:
             return None if value is None else self._compilation.norm
         if self._scaler is not None:
+            if value is not None and self._scaler.overflowed(optimizer):
+                return torch.tensor(torch.inf, device=self.device) if algorithm == "norm" else None
             self._scaler.unscale(optimizer)
-        keeps = self._scaler is not None  # the bad ones, to be named once the step was skipped
-        norm = None if value is None else clip(optimizer, value, algorithm, keeps_bad_ones=keeps)
+        norm = None if value is None else clip(optimizer, value, algorithm)
         if self._compilation.records:
             self._compilation.norm = norm
         return norm
@@ -300,6 +305,11 @@ class TorchBackend:
         Waits for the device. With a scaler, :meth:`step` skips steps that are not finite itself.
         """
         return None if self._scaler is None else self._scaler.scale
+
+    def keep_loss_scale(self) -> None:
+        """Let the step that the scaler skipped last change nothing about the scale."""
+        if self._scaler is not None:
+            self._scaler.keep_scale()
 
     def step(self, optimizer: Any, closure: Callable[[], Any] | None = None) -> bool:
         """Step the optimizer; False when the scaler found an overflow and skipped the step.

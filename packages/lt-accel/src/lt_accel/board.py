@@ -7,6 +7,8 @@ and no lock: each is eight bytes, written as one, by one writer.
 import mmap
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import IntEnum
 from pathlib import Path
 from typing import final
@@ -23,6 +25,7 @@ class Column(IntEnum):
     INSIDE = 3  # 1 while it waits for the others in a collective
     WATCHED = 4  # 1 from its first step or safe point on: before that, a rank may take its time
     ATTEMPT = 5  # how often its group was started before
+    BUSY = 6  # 1 while it does what somebody else watches, as a save
     CODES = 8  # four numbers, for World.agree
 
 
@@ -105,13 +108,25 @@ class Pulse:
             self._cells[self._inside] = 0
             self._cells[self._beat] = time.monotonic_ns()
 
+    @contextmanager
+    def busy(self) -> Iterator[None]:
+        """Do something that may take long: until its end, silence means nothing."""
+        self.board.set(self.row, Column.BUSY, 1)
+        try:
+            yield
+        finally:
+            self.board.set(self.row, Column.BUSY, 0)
+            self._cells[self._beat] = time.monotonic_ns()
+
     @property
     def inside(self) -> bool:
         """Whether this rank waits for the others, or failed while it did."""
         return bool(self._cells[self._inside])
 
     def age(self) -> float:
-        """Seconds since the last sign of life."""
+        """Seconds since the last sign of life; none while it is busy."""
+        if self.board.get(self.row, Column.BUSY):
+            return 0.0
         return (time.monotonic_ns() - self._cells[self._beat]) / 1e9
 
     @property

@@ -25,21 +25,13 @@ def drop(optimizer: Any) -> None:
             parameter.grad = None
 
 
-def clip(
-    optimizer: Any,
-    value: float,
-    algorithm: Literal["norm", "value"],
-    *,
-    keeps_bad_ones: bool = False,
-) -> Tensor | None:
+def clip(optimizer: Any, value: float, algorithm: Literal["norm", "value"]) -> Tensor | None:
     """Clip gradients in place with torch's own functions.
 
     Args:
         optimizer: whose parameters' gradients are meant.
         value: the greatest total 2-norm, or the greatest absolute value.
         algorithm: which of the two.
-        keeps_bad_ones: change nothing by the norm where that is not finite, so that it can be told
-            later which gradient is to blame. Torch would make NaN of all of them.
 
     Returns:
         The total norm before, a scalar tensor that was not waited for; None for ``"value"``.
@@ -49,24 +41,13 @@ def clip(
     """
     parameters = list(parameters_of(optimizer))
     if algorithm == "norm":
-        clip_norm = _clip_finite_norm if keeps_bad_ones else torch.nn.utils.clip_grad_norm_
-        return clip_norm(parameters, value)
+        return torch.nn.utils.clip_grad_norm_(parameters, value)
     if algorithm == "value":
         torch.nn.utils.clip_grad_value_(parameters, value)
         return None
     raise ValueError(
         f"Gradients are clipped by 'norm' or by 'value'. Received algorithm={algorithm!r}."
     )
-
-
-def _clip_finite_norm(parameters: list[Tensor], value: float) -> Tensor:
-    """Clip as torch's ``clip_grad_norm_`` does, without waiting for the norm either."""
-    if not hasattr(torch.nn.utils, "get_total_norm"):  # before torch 2.6
-        return torch.nn.utils.clip_grad_norm_(parameters, value)
-    gradients = [p.grad for p in parameters if p.grad is not None]
-    norm = torch.nn.utils.get_total_norm(gradients)
-    torch.nn.utils.clip_grads_with_norm_(parameters, value, norm.nan_to_num(0.0, posinf=0.0))
-    return norm
 
 
 def first_non_finite(program: Any, optimizer: Any) -> str | None:

@@ -15,7 +15,6 @@ import os
 import pickle
 import signal
 import sys
-import tempfile
 import uuid
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -32,11 +31,13 @@ from lt_accel.environment import LOOPBACK
 from lt_accel.hanging import Silent, hung
 from lt_accel.membership import is_up
 from lt_accel.ranks import RESULT, STACK_SIGNAL, Enters, Job, run_packed, run_rank
+from lt_accel.scratch import scratch_folder
 from lt_accel.supervision import (
     MARGIN,
     Supervisor,
     VanishedError,
     handing_on_signals,
+    left_to_torch,
     taken_over,
 )
 
@@ -84,11 +85,11 @@ def launch(how: Launch, main: Callable[[], T], world: Enters) -> T:
         RuntimeError: processes can't be started from here.
     """
     refuse_to_start(how.start_method)
-    with tempfile.TemporaryDirectory(prefix="lt-ranks-", ignore_cleanup_errors=True) as name:
-        first, asked = _run_group(how, main, world, Path(name))
+    with scratch_folder() as folder:
+        first, asked = _run_group(how, main, world, folder)
         if first is None:
             # What our own rank wrote, in a folder that nobody else may enter.
-            result: T = torch.load(Path(name) / RESULT, weights_only=False)
+            result: T = torch.load(folder / RESULT, weights_only=False)
             return result
     if isinstance(first, failures.RankError):
         for number in asked:
@@ -113,7 +114,7 @@ def _run_group(
         folder=folder,
         board=board,
         launcher=os.getpid(),
-        signals=signals,
+        signals=(*signals, *left_to_torch()),
         hang_timeout=_own_limit(how.hang_timeout),
         threads=1 if how.start_method == "fork" else int(os.environ.get("OMP_NUM_THREADS", "1")),
     )
@@ -199,7 +200,8 @@ def _config(how: Launch, folder: Path) -> "LaunchConfig":
     several = how.num_nodes > 1
     seconds = int(how.timeout.total_seconds())
     known = {field.name for field in fields(LaunchConfig)}
-    newer: dict[str, Any] = {"signals_to_handle": "SIGHUP,SIGQUIT", "shutdown_timeout": 10}
+    signals = ",".join(number.name for number in left_to_torch())
+    newer: dict[str, Any] = {"signals_to_handle": signals, "shutdown_timeout": 10}
     return LaunchConfig(
         min_nodes=how.num_nodes,
         max_nodes=how.num_nodes,

@@ -15,6 +15,7 @@ import torch
 
 from lt_accel import failures
 from lt_accel.board import Board, Column, Pulse, State
+from lt_accel.cell import show_in_cell
 from lt_accel.environment import Placement, placement
 from lt_accel.watchdog import Watchdog, die_with_parent
 
@@ -47,7 +48,7 @@ class Job:
         folder: where result and failures go.
         board: who is alive.
         launcher: the process that started this one.
-        signals: those that the launcher hands on, and answers itself.
+        signals: those that the launcher answers itself.
         hang_timeout: seconds without a sign of life that count as hanging; None for any number.
         threads: how many torch computes with, on a CPU.
     """
@@ -74,7 +75,10 @@ def run_rank(job: Job) -> None:
     die_with_parent()
     if os.getppid() != job.launcher:
         os._exit(1)  # it died before it could be watched
-    os.setpgid(0, 0)  # Ctrl-C goes to the launcher alone, which hands it on once
+    # Ctrl-C goes to the launcher alone, which hands it on once; and who asks for a password at the
+    # terminal is refused, where a process in its background would be stopped.
+    os.setsid()
+    show_in_cell()
     if (job.folder / STOPPED).exists():
         sys.exit(1)  # nobody wants this restart any more
     place = placement(os.environ, alone=True)

@@ -9,20 +9,25 @@ from torch.optim import Optimizer
 
 @final
 class Watched:
-    """An optimizer as a GradScaler sees it, which notes whether it was really stepped.
+    """An optimizer as a GradScaler sees it, which is not stepped but notes that it may be.
 
     The scaler steps an optimizer only if it found no overflow, which costs it one wait for the
     device. Noting the call tells the outcome without a second wait, as comparing scales would
-    take. It also hides the ``fused`` optimizers' own handling of the scale, which skips steps on
-    the device without telling anyone: those are unscaled and judged like all others.
+    take, and before anything was done to the gradients. It also hides the ``fused`` optimizers' own
+    handling of the scale, which skips steps on the device without telling anyone: those are
+    unscaled and judged like all others.
+
+    Attributes:
+        finite: whether the gradients are; None where nobody has asked since the last step.
+        unscaled: whether they have their true scale.
     """
 
-    __slots__ = ("_optimizer", "stepped", "unscaled")
+    __slots__ = ("_optimizer", "finite", "unscaled")
 
     def __init__(self, optimizer: Any) -> None:
         """Watch an optimizer."""
         self._optimizer = optimizer
-        self.stepped = False
+        self.finite: bool | None = None
         self.unscaled = False
 
     @property
@@ -31,9 +36,13 @@ class Watched:
         return self._optimizer.param_groups
 
     def step(self) -> None:
-        """Step the optimizer and note it."""
-        self.stepped = True
-        self._optimizer.step()
+        """Note that the optimizer may step."""
+        self.finite = True
+
+    def forget(self) -> None:
+        """Be ready for the next gradients."""
+        self.finite = None
+        self.unscaled = False
 
 
 @final
@@ -49,7 +58,7 @@ class LossScaler:
         """Make a scaler of torch's usual settings."""
         self._scaler = torch.amp.GradScaler(device_type)
         self._watched: dict[Any, Watched] = {}
-        self._stepped_since_update = False
+        self._judged_since_update = False
 
     def backward(self, loss: Tensor, **options: Any) -> None:
         """Compute the gradients of the scaled loss, with the options of ``Tensor.backward``."""
@@ -63,18 +72,34 @@ class LossScaler:
             self._scaler.unscale_(cast(Optimizer, watched))
             watched.unscaled = True
 
+    def overflowed(self, optimizer: Any) -> bool:
+        """Unscale; return whether a gradient is not finite. Waits for them, once for each step."""
+        watched = self._watch(optimizer)
+        if watched.finite is None:
+            watched.finite = False
+            self._judged_since_update = True
+            self._scaler.step(cast(Optimizer, watched))
+            watched.unscaled = True
+        return not watched.finite
+
     def step(self, optimizer: Any) -> bool:
         """Step unless a gradient overflowed; return whether it did. Waits for the gradients."""
-        watched = self._watch(optimizer)
-        watched.stepped = watched.unscaled = False
-        self._scaler.step(cast(Optimizer, watched))
-        self._stepped_since_update = True
-        return watched.stepped
+        overflowed = self.overflowed(optimizer)
+        self._watch(optimizer).forget()
+        if not overflowed:
+            optimizer.step()
+        return not overflowed
+
+    def keep_scale(self) -> None:
+        """Let the step that was skipped last change nothing about the scale and its growth."""
+        if self._judged_since_update:
+            self._scaler.update(self.scale)
+            self._judged_since_update = False
 
     @property
     def scale(self) -> float:
         """The factor of the last backward pass. Waits for the device."""
-        return self._scaler.get_scale()
+        return float(self._scaler.get_scale())
 
     def state_dict(self) -> dict[str, Any]:
         """Return the scale and what its growth depends on. Waits for the device."""
@@ -87,9 +112,11 @@ class LossScaler:
         self._scaler.load_state_dict(state)
 
     def _update(self) -> None:
-        if self._stepped_since_update:
+        if self._judged_since_update:
             self._scaler.update()
-            self._stepped_since_update = False
+            self._judged_since_update = False
+            for watched in self._watched.values():
+                watched.forget()
 
     def _watch(self, optimizer: Any) -> Watched:
         watched = self._watched.get(optimizer)

@@ -74,6 +74,11 @@ class Supervisor:
         """Which signals were handed on."""
         return {number for number, _ in self._asked}
 
+    def end_all(self) -> None:
+        """Kill all ranks at once."""
+        for row in self._rows(State.RUNNING):
+            self._kill(row)
+
     def _look(self) -> None:
         while not self._over.wait(PERIOD):
             for row in self._rows(State.RUNNING):
@@ -229,7 +234,7 @@ def _status(pid: int) -> Any:
 
 
 ENDING = (signal.SIGTERM, signal.SIGINT)
-"""Signals that are always handed on, and whose third one ends the launcher."""
+"""Signals that are always handed on, and whose third one ends all."""
 
 
 def taken_over() -> tuple[signal.Signals, ...]:
@@ -241,20 +246,44 @@ def taken_over() -> tuple[signal.Signals, ...]:
     """
     if threading.current_thread() is not threading.main_thread():
         return ()
-    found = [getattr(signal, name) for name in ("SIGUSR1", "SIGUSR2") if hasattr(signal, name)]
-    return (*ENDING, *(number for number in found if signal.getsignal(number) == signal.SIG_DFL))
+    found = [number for number in ENDING if signal.getsignal(number) != signal.SIG_IGN]
+    return (*found, *(number for number in _known("SIGUSR1", "SIGUSR2") if _ends_us(number)))
+
+
+def left_to_torch() -> tuple[signal.Signals, ...]:
+    """Return the signals at which torch's launcher ends the ranks and raises an exception.
+
+    One that this process ignores is ignored still, as ``nohup`` has it. Torch must have one, so
+    SIGQUIT stands in for none.
+    """
+    found = _known("SIGHUP", "SIGQUIT")
+    return tuple(number for number in found if _ends_us(number)) or found[-1:]
+
+
+def _known(*names: str) -> tuple[signal.Signals, ...]:
+    return tuple(getattr(signal, name) for name in names if hasattr(signal, name))
+
+
+def _ends_us(number: signal.Signals) -> bool:
+    return signal.getsignal(number) == signal.SIG_DFL
 
 
 @contextlib.contextmanager
 def handing_on_signals(
     supervisor: Supervisor, numbers: tuple[signal.Signals, ...]
 ) -> Iterator[None]:
-    """Let signals mean the ranks; the third one that means the end ends this process as usual."""
-    before = {number: signal.getsignal(number) for number in numbers}
+    """Let signals mean the ranks; the third one that means the end ends them and this process.
+
+    Afterwards all have the answers that they had, also those that torch's launcher takes over.
+    """
+    all_ours = threading.current_thread() is threading.main_thread()
+    touched = {*numbers, *left_to_torch()} if all_ours else set()
+    before = {number: signal.getsignal(number) for number in touched}
 
     def hand_on(number: int, frame: FrameType | None) -> None:
         count = supervisor.hand_on(signal.Signals(number))
         if count > 2 and number in ENDING:
+            supervisor.end_all()
             if number == signal.SIGINT:
                 raise KeyboardInterrupt
             raise SystemExit(128 + number)
@@ -265,4 +294,5 @@ def handing_on_signals(
         yield
     finally:
         for number, answer in before.items():
-            signal.signal(number, answer)
+            if answer is not None:  # one that was not set from Python
+                signal.signal(number, answer)

@@ -3,6 +3,7 @@
 import atexit
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Literal, TypeVar, final
 
 import torch
@@ -207,6 +208,10 @@ class TorchWorld:
     def barrier(self) -> None:
         """Wait until every rank is here."""
         self._group().barrier()
+
+    def busy(self) -> AbstractContextManager[None]:
+        """Return a block that may take longer than ``hang_timeout``, as a save that is watched."""
+        return self._group().pulse.busy()
 
     def beside(self) -> Channel:
         """Open a channel on which another thread can gather, as a save beside the training does.

@@ -7,29 +7,47 @@ from typing import final
 
 
 @final
+class Piece:
+    """One piece of work.
+
+    Attributes:
+        given_up: whether it has taken too long: it has failed, whatever becomes of it.
+    """
+
+    given_up = False
+
+
+@final
 class Background:
     """Runs one function at a time in a thread. Whoever starts the next one waits for it first.
 
     Who waits and is interrupted, as by a second Ctrl-C, waits no more: what hangs must not keep the
     process. For the same reason the thread is a daemon; :meth:`take_failure` is called before the
     end of every run, and waits.
+
+    Attributes:
+        left_behind: whether a piece of work was given up and may still use what it was given.
     """
 
     def __init__(self, seconds: float | None = None) -> None:
         """Wait so long for one piece of work; None for any time."""
         self._seconds = seconds
         self._thread: threading.Thread | None = None
+        self._piece = Piece()
         self._failure: Exception | None = None
+        self.left_behind = False
 
-    def start(self, work: Callable[[], None]) -> None:
+    def start(self, work: Callable[[Piece], None]) -> None:
         """Run a function in the background, after what runs there has ended."""
         self.wait()
+        self._piece = piece = Piece()
 
         def run() -> None:
             try:
-                work()
+                work(piece)
             except Exception as error:  # raised by take_failure
-                self._failure = self._failure or error
+                if not piece.given_up:
+                    self._failure = self._failure or error
 
         self._thread = threading.Thread(target=run, name="lt-checkpoint", daemon=True)
         self._thread.start()
@@ -48,7 +66,7 @@ class Background:
     def abandon(self) -> Exception | None:
         """Wait for nothing; return what failed, as far as it is known."""
         if self._thread is not None and self._thread.is_alive():
-            self._failure = self._failure or TimeoutError("Nobody waited for its end.")
+            self._give_up(TimeoutError("Nobody waited for its end."))
         self._thread = None
         return self.take_failure()
 
@@ -60,11 +78,18 @@ class Background:
         try:
             thread.join(self._seconds)
         except BaseException:
-            self._failure = TimeoutError("Nobody waited for its end.")
+            self._give_up(TimeoutError("Nobody waited for its end."))
             raise
         if thread.is_alive():
             faulthandler.dump_traceback(all_threads=True)
-            self._failure = TimeoutError(
-                f"A save beside the training ends within {self._seconds:g} seconds. Received one "
-                "that does not. Look at the disk, or pass ModelCheckpoint(save_timeout=...)."
+            self._give_up(
+                TimeoutError(
+                    f"A save beside the training ends within {self._seconds:g} seconds. Received "
+                    "one that does not. Look at the disk, or pass "
+                    "ModelCheckpoint(save_timeout=...)."
+                )
             )
+
+    def _give_up(self, failure: Exception) -> None:
+        self._piece.given_up = self.left_behind = True
+        self._failure = self._failure or failure

@@ -9,10 +9,10 @@ import contextlib
 import logging
 
 from lt_checkpoint import manifest as manifests
-from lt_checkpoint import tensor_file
+from lt_checkpoint import reading, tensor_file
 from lt_checkpoint.disk import Disk
 from lt_checkpoint.draft import Draft, Table
-from lt_checkpoint.errors import SaveError
+from lt_checkpoint.errors import DamagedCheckpointError, SaveError
 from lt_checkpoint.hashing import Hashing
 from lt_checkpoint.manifest import FileRecord, Manifest
 from lt_checkpoint.places import hidden, kept_copy, read_hidden
@@ -120,7 +120,25 @@ def commit(disk: Disk, folder: str, name: str, *, stage: str, manifest: Manifest
     disk.rename(stage, target)
     disk.flush_folder(folder)
     if kept is not None:
+        _check_successor(disk, folder, target, kept=kept, name=name)
         discard(disk, folder, kept, name)
+
+
+def _check_successor(disk: Disk, folder: str, target: str, *, kept: str, name: str) -> None:
+    """Read what has taken a checkpoint's name; if it is not whole, give the old one its name back.
+
+    Raises:
+        SaveError: it is not whole.
+    """
+    try:
+        reading.check(disk, target)
+    except DamagedCheckpointError as error:
+        gone = disk.join(folder, hidden("gone", name))
+        disk.rename(target, gone)
+        disk.rename(kept, target)
+        disk.flush_folder(folder)
+        disk.remove(gone)
+        raise SaveError(f"{error} What it was to replace is back.") from error
 
 
 def abandon(disk: Disk, folder: str, name: str, *, stage: str) -> None:

@@ -5,7 +5,7 @@ import functools
 import importlib.metadata
 import platform
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, final
 
@@ -15,7 +15,7 @@ from lt_checkpoint import committing, draft, reading, remote_claim
 from lt_checkpoint import manifest as manifests
 from lt_checkpoint.disk import Disk
 from lt_checkpoint.draft import Draft
-from lt_checkpoint.errors import DamagedCheckpointError
+from lt_checkpoint.errors import DamagedCheckpointError, SaveError
 from lt_checkpoint.lock import FolderLock
 from lt_checkpoint.manifest import Manifest
 from lt_checkpoint.places import EXTENSION, kept_copy, read_hidden
@@ -171,8 +171,23 @@ class Folder:
         )
         return self.write(mine, name, describe(state, note, world), world=world)
 
-    def write(self, mine: Draft, name: str, manifest: Manifest, *, world: Ranks) -> Manifest | None:
+    def write(
+        self,
+        mine: Draft,
+        name: str,
+        manifest: Manifest,
+        *,
+        world: Ranks,
+        given_up: Callable[[], bool] = lambda: False,
+    ) -> Manifest | None:
         """Write drafts with all ranks; return the manifest, on rank 0.
+
+        Args:
+            mine: what this rank writes.
+            name: the name of the checkpoint.
+            manifest: what it says of itself, but for its files.
+            world: the ranks.
+            given_up: whether nobody waits for it any more, so that it must not appear.
 
         Raises:
             SaveError: it could not be written; nothing has changed.
@@ -183,10 +198,13 @@ class Folder:
             world, lambda: committing.prepare(disk, path, name, size=total, locked=locked)
         )
         try:
-            records = together(world, lambda: committing.write(disk, stage, mine))
-            files = {file: record for part in records for file, record in part.items()}
+            records = together(world, lambda: (committing.write(disk, stage, mine), given_up()))
+            files = {file: record for part, _ in records for file, record in part.items()}
+            late = any(told for _, told in records)
 
             def finish() -> Manifest:
+                if late or given_up():
+                    raise SaveError(f"{self.place(name)} was given up before it was written.")
                 words = {one: getattr(manifest, one) for one in manifests.Manifest.__slots__}
                 words |= {"files": files, "serial": self.next_serial()}
                 whole = Manifest(**words)
@@ -200,6 +218,16 @@ class Folder:
             if isinstance(error, OSError):
                 raise committing.failed(self.place(name), error) from error
             raise
+
+    def read(self, name: str, *, rank: int, weights_only: bool) -> dict[str, Any]:
+        """Return the state in a checkpoint, as one rank needs it.
+
+        Raises:
+            DamagedCheckpointError: it is not whole.
+        """
+        path = self.found(name)
+        state, _ = reading.read(self.disk, path, rank=rank, weights_only=weights_only)
+        return state
 
     def remove(self, name: str) -> None:
         """Delete a checkpoint.

@@ -5,19 +5,18 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, final
 
-from lt_checkpoint import lightning_file, reading
+from lt_checkpoint import lightning_file, picking, reading
 from lt_checkpoint.disk import Disk
-from lt_checkpoint.errors import CheckpointNotFoundError, DamagedCheckpointError
-from lt_checkpoint.folder import Folder, Note, passed_over
+from lt_checkpoint.errors import CheckpointNotFoundError
+from lt_checkpoint.folder import Folder, Note
 from lt_checkpoint.manifest import Manifest
+from lt_checkpoint.picking import BEST, LAST
 from lt_checkpoint.places import EXTENSION, is_url, plain, split
 from lt_checkpoint.remote_disk import disk_of
 from lt_checkpoint.spelling import suggestion
-from lt_checkpoint.together import Alone, Ranks, on_first
+from lt_checkpoint.together import Alone, Ranks, apiece, on_first
 
 log = logging.getLogger("lt_checkpoint")
-
-LAST, BEST = "last", "best"
 
 
 @final
@@ -97,19 +96,16 @@ class FolderStore:
 
         Raises:
             CheckpointNotFoundError: there is none of that name.
-            DamagedCheckpointError: it is not whole. For ``"last"``, the newest whole one is
-                returned instead, with a warning that names those that are not.
+            DamagedCheckpointError: it is not whole for one of the ranks. For ``"last"``, the newest
+                that is whole for all is returned instead, with a warning that names those that are
+                not.
         """
-        rank = 0 if world is None else world.rank
+        ranks = world or Alone()
         folder, base = self._place(name)
-        if _is_alias(base) and not self._exists(folder, base):
-            pick = self._last if base.removesuffix(EXTENSION) == LAST else self._best
-            return pick(folder, rank=rank, weights_only=weights_only)
-        self._check_exists(folder, base)
-        path = folder.found(base)
-        if folder.disk.renames and os.path.isfile(path):
-            return lightning_file.read(path)
-        return self._read(folder, base, rank=rank, weights_only=weights_only)
+        if on_first(ranks, lambda: _is_alias(base) and not self._exists(folder, base)):
+            pick = picking.last if base.removesuffix(EXTENSION) == LAST else picking.best
+            return pick(folder, ranks, weights_only=weights_only)
+        return apiece(ranks, lambda: self._load(folder, base, ranks.rank, weights_only))
 
     def list(self) -> list[str]:
         """Name the checkpoints whose files have their sizes, oldest first by their steps."""
@@ -147,13 +143,20 @@ class FolderStore:
         folder, base = self._named(name)
         return reading.check(folder.disk, folder.found(base))
 
+    def newest(self, names: Sequence[str]) -> str:
+        """Return the name whose checkpoint is of the latest step; a whole state before weights.
+
+        Of those that are alike it is the first. Nothing but manifests is read.
+        """
+        return max(names, key=lambda name: picking.moment(*self._place(name)))
+
     def find(self, name: Literal["last", "best"]) -> str | None:
         """Return the path of the newest checkpoint or of the best, None where there is none.
 
         Nothing but its manifest has been read: loading it may show that it is damaged.
         """
         folder = self._folder(self.root)
-        found = _found(folder, name)
+        found = picking.found(folder, name)
         return None if found is None else folder.place(found)
 
     def exists(self, name: str) -> bool:
@@ -215,7 +218,7 @@ class FolderStore:
         """
         folder, base = self._place(name)
         if _is_alias(base) and not self._exists(folder, base):
-            base = _found(folder, base.removesuffix(EXTENSION)) or base
+            base = picking.found(folder, base.removesuffix(EXTENSION)) or base
         self._check_exists(folder, base)
         return folder, base
 
@@ -224,6 +227,13 @@ class FolderStore:
             disk: Disk = disk_of(path, self._options)
             self._folders[path] = Folder(disk, path, take_over=self._take_over)
         return self._folders[path]
+
+    def _load(self, folder: Folder, base: str, rank: int, weights_only: bool) -> dict[str, Any]:
+        self._check_exists(folder, base)
+        path = folder.found(base)
+        if folder.disk.renames and os.path.isfile(path):
+            return lightning_file.read(path)
+        return folder.read(base, rank=rank, weights_only=weights_only)
 
     def _exists(self, folder: Folder, base: str) -> bool:
         return folder.has(base)
@@ -236,70 +246,9 @@ class FolderStore:
                 f"{', '.join(names) or 'nothing'}.{suggestion(base, [*names, LAST, BEST])}"
             )
 
-    def _read(self, folder: Folder, base: str, *, rank: int, weights_only: bool) -> dict[str, Any]:
-        path = folder.found(base)
-        state, _ = reading.read(folder.disk, path, rank=rank, weights_only=weights_only)
-        return state
-
-    def _last(self, folder: Folder, *, rank: int, weights_only: bool) -> dict[str, Any]:
-        newest, damaged = folder.newest_first(full=not weights_only)
-        for name, _ in newest:
-            try:
-                state = self._read(folder, name, rank=rank, weights_only=weights_only)
-            except DamagedCheckpointError as error:
-                if folder.has(name):  # else it was deleted while it was read
-                    damaged[name] = str(error)
-                continue
-            if damaged:
-                passed_over(damaged.values())
-            return state
-        raise CheckpointNotFoundError(
-            f"There is no whole checkpoint in {folder.path}. "
-            + (" ".join(damaged.values()) or "Received a folder without any.")
-            + " Leave ckpt_path out to train from the beginning."
-        )
-
-    def _best(self, folder: Folder, *, rank: int, weights_only: bool) -> dict[str, Any]:
-        whole, damaged = folder.manifests()
-        if damaged:
-            passed_over(damaged.values())
-        best = _best_of(whole, folder.path)
-        if best is None:
-            raise CheckpointNotFoundError(
-                f"The best checkpoint is one with a monitored metric. Received {folder.path}, "
-                f"which holds {', '.join(name for name, _ in whole) or 'no whole one'} without "
-                "one. Save with ModelCheckpoint(monitor=...), or load 'last'."
-            )
-        return self._read(folder, best, rank=rank, weights_only=weights_only)
-
 
 def _is_alias(base: str) -> bool:
     return base.removesuffix(EXTENSION) in (LAST, BEST)
-
-
-def _found(folder: Folder, which: str) -> str | None:
-    """Return the name of the newest checkpoint, or of the best, by the manifests."""
-    if which == BEST:
-        return _best_of(folder.manifests()[0], folder.path)
-    newest, _ = folder.newest_first(full=True)
-    return newest[0][0] if newest else None
-
-
-def _best_of(whole: list[tuple[str, Manifest]], path: str) -> str | None:
-    scored = [
-        (name, one) for name, one in whole if one.score is not None and one.score == one.score
-    ]
-    monitors = {(one.monitor, one.mode) for _, one in scored}
-    if len(monitors) > 1:
-        names = ", ".join(sorted(f"{monitor} ({mode})" for monitor, mode in monitors))
-        raise LookupError(
-            f"The best checkpoint is chosen by one metric. Received {path}, whose checkpoints "
-            f"were chosen by {names}. Give the path of one."
-        )
-    if not scored:
-        return None
-    sign = 1 if scored[0][1].mode == "min" else -1
-    return min(scored, key=lambda one: (sign * (one[1].score or 0.0), one[1].order))[0]
 
 
 def _normal(path: str) -> str:

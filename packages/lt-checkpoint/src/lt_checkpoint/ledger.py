@@ -44,6 +44,10 @@ class Ledger:
         self.current_score = None if score is None else Score(score)
         return list(self.obsolete)
 
+    def replaced_by(self, score: float | None) -> list[str]:
+        """Return what would not be kept any more beside a new checkpoint with this score."""
+        return self.kept.copy().add("", score)
+
     def undo(self) -> None:
         """Take the last one out again: it was not saved."""
         self.kept, self.obsolete, self.current_score = self._before

@@ -23,11 +23,11 @@ from lt_checkpoint.folder import Note
 from lt_checkpoint.folder_store import FolderStore
 from lt_checkpoint.free_path import free_path
 from lt_checkpoint.ledger import Decision, Ledger
-from lt_checkpoint.moments import Moments
+from lt_checkpoint.moments import Moments, can_save_after
 from lt_checkpoint.places import EXTENSION, inside
 from lt_checkpoint.saver import Saver
 from lt_checkpoint.top_k import Kept, Score
-from lt_loop import Callback, Preempted, Trainer
+from lt_loop import Callback, Trainer
 
 log = logging.getLogger("lt_checkpoint")
 
@@ -127,10 +127,8 @@ class ModelCheckpoint(Callback):
         self.auto_insert_metric_name = auto_insert_metric_name
         self.asynchronous, self.on_save_error = asynchronous, on_save_error
         self._mode: Literal["min", "max"] = mode
-        self._on_train_epoch_end, self._counts_versions = (
-            save_on_train_epoch_end,
-            enable_version_counter,
-        )
+        self._on_train_epoch_end = save_on_train_epoch_end
+        self._counts_versions = enable_version_counter
         self._given_store, self.save_timeout = store, save_timeout
         self._saver: Saver | None = None
         self._evaluates = False
@@ -299,14 +297,9 @@ class ModelCheckpoint(Callback):
         """Save, if that was asked for and is possible now."""
         if not self.save_on_exception or self._saver is None or trainer.ends_at_once:
             return
-        alone = trainer.world_size == 1  # else ranks agree on these only, and the others would wait
-        if not trainer.at_safe_point or not (
-            alone or isinstance(exception, KeyboardInterrupt | Preempted)
-        ):
-            log.warning("nothing saved on %s: not at a safe point", type(exception).__name__)
-            return
-        self._due = trainer.current_epoch
-        self._act(trainer, ranked=False)
+        if can_save_after(exception, trainer):
+            self._due = trainer.current_epoch
+            self._act(trainer, ranked=False)
 
     def teardown(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
         """Wait for what is on its way, and let other runs have the folder.
@@ -327,6 +320,8 @@ class ModelCheckpoint(Callback):
         """
         if which == "best" and self.best_model_path:
             return self.best_model_path
+        if self._saver is not None:  # within a run, which goes back to what is being saved
+            self._settle(self._saver)
         folder = folder_before_a_run(self.dirpath, self._logs_to)
         if folder is None:
             return None
@@ -389,14 +384,15 @@ class ModelCheckpoint(Callback):
                 log.info("step %d: %s=%s is not kept", trainer.global_step, self.monitor, score)
             return None
         values = {**metrics, "epoch": epoch, "step": trainer.global_step}
-        return Decision(self._free_path(values), score, metrics)
-
-    def _free_path(self, values: Mapping[str, float]) -> str:
-        return free_path(
+        others = [c for c in trainer.callbacks if isinstance(c, ModelCheckpoint) and c is not self]
+        path = free_path(
             self._given_store or FolderStore(self.dirpath or "."),
             lambda version: self.format_checkpoint_name(values, ver=version),
             first=self.STARTING_VERSION if self._counts_versions else None,
+            under_way={one._ledger.kept.newest for one in others},  # noqa: SLF001 - of its kind
+            replaced=self._ledger.replaced_by(score),
         )
+        return Decision(path, score, metrics)
 
     def _save(self, trainer: Trainer, saver: Saver, decision: Decision) -> None:
         path, score, metrics = decision

@@ -1,10 +1,15 @@
 """When a checkpoint is saved: every so many steps, so many epochs, or so much time."""
 
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import final
+
+from lt_loop import Preempted, Trainer
+
+log = logging.getLogger("lt_checkpoint")
 
 
 @final
@@ -87,3 +92,15 @@ class Moments:
         """Return whether one is due after the epoch of this index."""
         every = self.every_n_epochs
         return bool(every) and (epoch + 1) % (every or 1) == 0
+
+
+def can_save_after(exception: BaseException, trainer: Trainer) -> bool:
+    """Return whether there is a whole state to save where a run has ended by an exception.
+
+    Several ranks agree on Ctrl-C and SIGTERM only; after anything else the others would wait.
+    """
+    agreed = trainer.world_size == 1 or isinstance(exception, KeyboardInterrupt | Preempted)
+    if not (trainer.at_safe_point and agreed):
+        log.warning("nothing saved on %s: not at a safe point", type(exception).__name__)
+        return False
+    return True

@@ -4,8 +4,9 @@ import faulthandler
 import logging
 import os
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
 
 log = logging.getLogger("lt_checkpoint")
 
@@ -33,6 +34,15 @@ def watched(seconds: float | None, what: str) -> Iterator[None]:
         yield
     finally:
         timer.cancel()
+
+
+def patient(world: Any) -> AbstractContextManager[Any]:
+    """Return a block whose length says nothing about whether this rank hangs.
+
+    Where a world watches over its ranks, it has ``busy()``, which returns such a block.
+    """
+    busy: Callable[[], AbstractContextManager[Any]] = getattr(world, "busy", nullcontext)
+    return busy()
 
 
 def _give_up(seconds: float, what: str) -> None:

@@ -4,12 +4,12 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, final
 
-from lt_checkpoint.background import Background
+from lt_checkpoint.background import Background, Piece
 from lt_checkpoint.draft import draft
 from lt_checkpoint.errors import CheckpointNotFoundError, SaveError
 from lt_checkpoint.folder import Note, describe
 from lt_checkpoint.folder_store import FolderStore
-from lt_checkpoint.patience import watched
+from lt_checkpoint.patience import patient, watched
 from lt_checkpoint.snapshot import Snapshots
 from lt_checkpoint.together import Ranks, apiece, beside, on_first, together
 
@@ -59,7 +59,7 @@ class Saver:
         """
         world, ranks = self._world, self._beside
         if ranks is None:
-            with watched(self._timeout, f"saving {path}"):
+            with watched(self._timeout, f"saving {path}"), patient(world):
                 self._store.save(state, path, note=note, world=world)
             self.prune(path, obsolete)
             return
@@ -67,6 +67,8 @@ class Saver:
         folder, name = self._store.folder(path)
         on_first(world, folder.enter)
         self._background.wait()  # what is on its way is in the memory that is about to be used
+        if self._background.left_behind:
+            self._snapshots, self._background.left_behind = Snapshots(), False
         copy = apiece(
             world,
             lambda: self._snapshots.take(
@@ -75,10 +77,10 @@ class Saver:
         )
         manifest = describe(state, note, world)
 
-        def work() -> None:
-            folder.write(copy, name, manifest, world=ranks)
+        def work(piece: Piece) -> None:
+            folder.write(copy, name, manifest, world=ranks, given_up=lambda: piece.given_up)
             if follow_up is not None and ranks.rank == 0:
-                follow_up()
+                follow_up(piece)
 
         self._background.start(work)
 
@@ -88,13 +90,14 @@ class Saver:
         if follow_up is not None and self._world.rank == 0:
             self._background.start(follow_up)
 
-    def _follow_up(self, path: str, obsolete: Sequence[str]) -> Callable[[], None] | None:
+    def _follow_up(self, path: str, obsolete: Sequence[str]) -> Callable[[Piece], None] | None:
         """Return what reads a checkpoint back and deletes what it replaces; None for nothing."""
         doomed = [*self._left, *obsolete]
 
-        def work() -> None:
+        def work(piece: Piece) -> None:
             self._store.verify(path)
-            self._left = [old for old in doomed if not self._removed(old)]
+            if not piece.given_up:
+                self._left = [old for old in doomed if not self._removed(old)]
 
         return work if doomed else None
 
@@ -120,13 +123,23 @@ class Saver:
         Raises:
             SaveError: it failed.
         """
-        for said in together(self._world, self._failure):
+        with patient(self._world):
+            outcomes = together(self._world, self._outcome)
+        if any(left_behind for _, left_behind in outcomes):
+            self._start_anew()
+        for said, _ in outcomes:
             if said is not None:
                 raise SaveError(said)
 
-    def _failure(self) -> str | None:
+    def _outcome(self) -> tuple[str | None, bool]:
         failure = self._background.take_failure()
-        return None if failure is None else str(failure)
+        return None if failure is None else str(failure), self._background.left_behind
+
+    def _start_anew(self) -> None:
+        """Leave memory and channel to the work that was given up."""
+        self._snapshots, self._background = Snapshots(), Background(self._timeout)
+        if self._beside is not None:
+            self._beside = beside(self._world)
 
     def claim(self) -> None:
         """Become the run that writes into the folder. Every rank calls it.

@@ -3,9 +3,26 @@
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeVar, final
 
-from lt_checkpoint.errors import SaveError, UnsavableStateError
+from lt_checkpoint.errors import (
+    CheckpointNotFoundError,
+    DamagedCheckpointError,
+    SaveError,
+    StoreUnavailableError,
+    UnsavableStateError,
+)
 
 T = TypeVar("T")
+
+KINDS: dict[str, type[Exception]] = {
+    kind.__name__: kind
+    for kind in (
+        UnsavableStateError,
+        DamagedCheckpointError,
+        CheckpointNotFoundError,
+        StoreUnavailableError,
+    )
+}
+"""What keeps its type when it is told to other ranks."""
 
 
 class Ranks(Protocol):
@@ -51,7 +68,9 @@ def apiece(world: Ranks, work: Callable[[], T]) -> T:
     Raises:
         SaveError: another rank failed; the message names it. Where this rank failed, its own
             exception is raised.
-        UnsavableStateError: so did another rank's state.
+        UnsavableStateError: so it did, by that.
+        DamagedCheckpointError: or by that.
+        CheckpointNotFoundError: or by that.
     """
     if world.world_size == 1:
         return work()
@@ -62,8 +81,8 @@ def apiece(world: Ranks, work: Callable[[], T]) -> T:
         raise
     for rank, failed in enumerate(world.gather(None)):
         if failed is not None:
-            kind = UnsavableStateError if failed.startswith("UnsavableStateError") else SaveError
-            raise kind(f"A checkpoint is written by all ranks. Rank {rank} failed: {failed}")
+            kind = KINDS.get(failed.partition(":")[0], SaveError)
+            raise kind(f"Ranks save and load together. Rank {rank} failed: {failed}")
     return result
 
 

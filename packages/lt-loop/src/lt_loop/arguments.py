@@ -219,7 +219,7 @@ def choose_ports(
 
     Raises:
         LookupError: a word or a name needs a package that is not installed.
-        ValueError: hardware words beside a ready-made backend, or a world that is not the backend's.
+        ValueError: hardware words beside a ready-made backend, or a world not its own.
     """
     reasons: dict[str, str] = {}
     chosen: Any = backend

@@ -8,11 +8,11 @@ from collections.abc import Callable
 from typing import Any
 
 from lt_loop.hooks import HOOKS, check_arguments, overridden
-from lt_loop.nonfinite import bind_judge, bind_report
+from lt_loop.nonfinite import bind_judge, bind_note, bind_verdict, listens
 from lt_loop.optimizers import wants_closure
 from lt_loop.run import Run, Window
 from lt_loop.stepping import SteppedOptimizer
-from lt_loop.steps import TrainStep, bind_step, loss_of
+from lt_loop.steps import TrainStep, bind_step, detached, loss_of
 
 
 def automatic_step(run: Run) -> TrainStep:
@@ -32,20 +32,23 @@ def automatic_step(run: Run) -> TrainStep:
     own = _own(run, "optimizer_step")
     if own or wants_closure(optimizer):
         return _step_with_closure(run, differentiate, prepare, window, own)
-    take_step, judge, report = run.ports.backend.step, bind_judge(run), bind_report(run)
+    take_step, judge, explain = run.ports.backend.step, bind_judge(run), bind_verdict(run)
 
     def step(batch: Any, batch_idx: int, size: int, closes: bool) -> tuple[Any, bool | None]:
         output = differentiate(batch, batch_idx, size, closes)
         if not (closes and window.pending):
             return output, None
-        if judge and judge(optimizer, batch_idx, size):
+        if judge and judge(optimizer, losses(output, size), batch_idx, size):
             window.pending = False
             return output, False
         prepare()
-        taken = take_step(optimizer, None)
-        if report and not taken:
-            report(optimizer, output, batch_idx, size)
-        return output, taken
+        stepped = take_step(optimizer, None)
+        if not stepped:
+            explain(optimizer, losses(output, size), batch_idx, size)
+        return output, stepped
+
+    def losses(output: Any, size: int) -> list[Any]:
+        return window.losses if size != 1 else [loss_of(output)]
 
     return step
 
@@ -61,6 +64,7 @@ def _step_with_closure(
     (optimizer,) = run.optimizers
     name = type(optimizer).__name__
     stepped = SteppedOptimizer(optimizer, run.ports.backend, (), run.program)
+    stepped.told = bind_note(run)
     evaluates_itself = wants_closure(optimizer)
     _check_closure(run, name, evaluates_itself=evaluates_itself)
 
@@ -118,6 +122,7 @@ def _differentiate(run: Run, optimizer: Any, window: Window) -> Callable[..., An
     on_zero_grad, on_backward = run.hooks["on_before_zero_grad"], run.hooks["on_before_backward"]
     after_backward = run.hooks["on_after_backward"]
     zero_grad, backward = _zero_grad(run, optimizer), _backward(run)
+    keeps = run.limits.accumulates and listens(run)
 
     def differentiate(batch: Any, batch_idx: int, size: int, closes: bool) -> Any:
         output = (training_step if closes else pending_step)(batch, batch_idx)
@@ -129,7 +134,10 @@ def _differentiate(run: Run, optimizer: Any, window: Window) -> Callable[..., An
                 hook(optimizer)
             zero_grad(batch_idx)
             window.pending = True
+            window.losses.clear()
         if size != 1:
+            if keeps:
+                window.losses.append(detached(loss))
             loss = loss / size
         for hook in on_backward:
             hook(loss)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lt_loop.callback import Callback
+from lt_loop.installed_store import newest
 from lt_loop.ports import Store, World
 
 Checkpoint = str | Path | Mapping[str, Any]
@@ -45,8 +46,8 @@ def find_state(
         LookupError: there is no such state.
     """
     if isinstance(asked, Restarted):
-        saved = any(one.role == "checkpoint" and one.resolve("last") for one in callbacks)
-        asked = "last" if saved else asked.began_from
+        saved = [one.resolve("last") for one in callbacks if one.role == "checkpoint"]
+        asked = "last" if any(saved) else asked.began_from
     if asked is None:
         return None
     if isinstance(asked, Mapping):
@@ -54,7 +55,11 @@ def find_state(
     name = str(asked)
     if name in ("last", "best"):
         keepers = [callback for callback in callbacks if callback.role == "checkpoint"]
-        path = next((found for keeper in keepers if (found := keeper.resolve(name))), None)
+        # All are asked, on all ranks: one that saves beside the training ends that first.
+        paths = [found for keeper in keepers if (found := keeper.resolve(name))]
+        path = paths[0] if paths else None
+        if name == "last" and len(paths) > 1:
+            path = world.broadcast(newest(store, paths) if world.rank == 0 else None)
         if path is None and keepers and name == "last" and may_be_missing:
             warnings.warn(
                 "ckpt_path='last' goes on from the newest checkpoint. Received a run whose "

@@ -1,11 +1,17 @@
 """The store of a trainer that was given none: that of lt-checkpoint, found when it is needed."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, final
 
 from lt_loop.discovery import find
 from lt_loop.ports import Store, World
 from lt_loop.solo import NoStore
+
+
+def newest(store: Store, names: Sequence[str]) -> str:
+    """Return the name of the latest state, if a store can tell; else the first."""
+    tell = getattr(store, "newest", None)
+    return names[0] if tell is None else str(tell(names))
 
 
 @final
@@ -50,6 +56,10 @@ class InstalledStore:
     def list(self) -> Iterable[str]:
         """Name the whole states, oldest first."""
         return self._store.list()
+
+    def newest(self, names: Sequence[str]) -> str:
+        """Return the name of the latest state, if the store can tell; else the first."""
+        return newest(self._store, names)
 
     def remove(self, name: str) -> None:
         """Forget a state."""

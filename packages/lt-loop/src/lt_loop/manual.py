@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from lt_loop.nonfinite import bind_note
 from lt_loop.run import Run
 from lt_loop.steps import TrainStep, bind_step
 
@@ -34,6 +35,8 @@ def manual_step(run: Run) -> TrainStep:
         )
     training_step = bind_step(run, "train")
     optimizers = run.stepped_optimizers
+    for optimizer in optimizers:
+        optimizer.told = bind_note(run)
 
     def step(batch: Any, batch_idx: int, size: int, closes: bool) -> tuple[Any, bool | None]:
         output = training_step(batch, batch_idx)

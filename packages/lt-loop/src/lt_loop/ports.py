@@ -71,12 +71,15 @@ class Backend(Protocol):
 
     A backend may also have ``collective_forward``, True where all ranks must run the same number of
     forward passes, in an evaluation too; ``device_mesh``, which a module then finds under the same
-    name; and ``first_non_finite(optimizer)``, the name of a parameter whose gradient is not finite,
-    or None, which ``on_nonfinite`` asks for; ``loss_scale``, the factor that losses are scaled by,
-    or None: with one, ``step`` itself leaves out what is not finite; ``prefetches``, True where
-    ``prefetch(batches)`` puts batches in place while the ones before are used; and
-    ``adopt(program, weights)``, which gives the program of the process that called the weights it
-    got in others.
+    name; ``first_non_finite(optimizer)``, the name of a parameter whose gradient is not finite, or
+    None, which ``on_nonfinite`` asks for; ``prefetches``, True where ``prefetch(batches)`` puts
+    batches in place while the ones before are used; and ``adopt(program, weights)``, which gives
+    the program of the process that called the weights it got in others.
+
+    One that scales the loss may have ``loss_scale``, the factor of the last loss, None where no
+    loss is scaled; and ``keep_loss_scale()``, after which the step that was skipped last changes
+    nothing about it. Then a step is skipped on all ranks or on none, and the gradients of one that
+    is skipped stay as they are, not clipped, until they are dropped.
 
     A backend may say in ``world`` which World it was composed for, whose ranks agree on gradients
     in its :meth:`backward`; None for one process. A trainer is refused that has it beside another
@@ -176,7 +179,8 @@ class World(Protocol):
 
     A world may also have ``beside()``, which every rank calls at the same time: it returns an
     object with ``rank``, ``world_size``, ``gather`` and ``close`` that another thread may use while
-    this one talks over the world. A store may need it to save beside the training.
+    this one talks over the world. A store may need it to save beside the training. And ``busy()``,
+    which returns a block within which a rank that gives no sign of life is not taken for hung.
     """
 
     @property
@@ -290,6 +294,9 @@ class Store(Protocol):
     Where a world with several ranks is passed, all of them call. A state says under ``"per_rank"``
     which paths of keys hold what belongs to each rank alone; the rest is taken from rank 0, but for
     tensors that are spread over ranks, of which each saves its part.
+
+    A store may also have ``newest(names)``, which returns the name of the latest state among some:
+    where several callbacks save, ``ckpt_path="last"`` means that one.
     """
 
     def save(

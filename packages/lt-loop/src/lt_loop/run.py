@@ -86,13 +86,15 @@ class Window:
     Attributes:
         pending: whether there is a gradient in it.
         closes: whether the batch under way is its last.
+        losses: those of its batches, where it has several and somebody may ask for them.
     """
 
-    __slots__ = ("closes", "pending")
+    __slots__ = ("closes", "losses", "pending")
 
     def __init__(self) -> None:
         """Start without a gradient in it."""
         self.pending = self.closes = False
+        self.losses: list[Any] = []
 
 
 class Run:

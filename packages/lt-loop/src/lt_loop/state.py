@@ -35,7 +35,10 @@ ROLLBACKS_AT_MOST = 10
 FORMAT = 1
 """Version of the state that :func:`capture` returns."""
 
-PER_RANK = [["backend", "rng"], ["loops", "feed"], ["loops", "logbook"], ["loops", "metrics"]]
+PER_RANK = [
+    ["backend", "rng"],
+    *(["loops", key] for key in ("feed", "logbook", "metrics", "outputs", "stop_request")),
+]
 """Paths to what differs from rank to rank."""
 
 _OF_WEIGHTS = ("format", "epoch", "global_step", "state_dict", "hyper_parameters")
@@ -119,7 +122,7 @@ def _parts(run: Run) -> dict[str, Any]:
             "outputs": list(run.outputs),
         },
         "fingerprint": run.fingerprint(),
-        "per_rank": [*PER_RANK, ["loops", "outputs"]],
+        "per_rank": copying.deepcopy(PER_RANK),
     }
 
 
@@ -158,7 +161,10 @@ def restore_early(run: Run, state: Mapping[str, Any]) -> None:
     if loops:
         run.progress.load_state_dict(loops["progress"])
     if run.fn == "fit":
-        run.seconds_before, run.stop_request = loops["seconds"], loops["stop_request"]
+        run.seconds_before = loops["seconds"]
+        # One that waits for min_epochs is known to the rank that made it.
+        requests = run.ports.world.gather(loops["stop_request"])
+        run.stop_request = next(filter(None, requests), None)
         _check_unfinished(run)
     run.sources.load_datamodule_state(copying.deepcopy(state.get("datamodule", {})))
     for callback in run.callbacks:

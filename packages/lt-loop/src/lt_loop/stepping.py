@@ -19,6 +19,8 @@ class SteppedOptimizer:
         stepped: whether it stepped since the engine last looked: None for not asked to, False
             where a loss scaler skipped the step.
         skips: set by a closure that found nothing to step for.
+        told: called with the optimizer where a loss scaler skipped its step, before anybody can
+            drop the gradients.
     """
 
     _opt_called = True
@@ -37,6 +39,7 @@ class SteppedOptimizer:
         self.optimizer = optimizer
         self.stepped: bool | None = None
         self.skips = False
+        self.told: Callable[[Any], None] = _nothing
         self._backend, self._hooks = backend, hooks
         self._wants_closure = wants_closure(optimizer)
 
@@ -70,6 +73,8 @@ class SteppedOptimizer:
                 return None
             stepped = self._backend.step(self.optimizer, None)
         self.stepped = bool(self.stepped) or stepped
+        if not stepped:
+            self.told(self.optimizer)
         return losses[0] if losses else None
 
     @contextmanager
@@ -105,3 +110,7 @@ class SteppedOptimizer:
         if name == "optimizer" or name.startswith("__"):
             raise AttributeError(name)
         return getattr(self.optimizer, name)
+
+
+def _nothing(_optimizer: Any) -> None:
+    """Nobody wants to be told."""
