@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from lt_accel import DDP, RankError, TorchWorld, select, supervision
 
@@ -116,9 +117,33 @@ def test_a_rank_that_hangs_shows_where(hang: Callable[[], None]) -> None:
     message = r"Rank 1 of 2 showed no sign of life for 1.5 s \(hang_timeout\)"
     with pytest.raises(RankError, match=message) as told:
         world.launch(where_rank_1_fails(world, hang))
-    (note,) = told.value.__notes__
+    note, other = told.value.__notes__
     assert re.search(rf"in {hang.__name__}\n.*in main$", note, re.DOTALL)
     assert "watchdog" not in note
+    assert other.startswith("Rank 0's Python stack was, the latest call first: It waits for others")
+
+
+@pytest.mark.parametrize("bad", [0, 1])
+@pytest.mark.parametrize("silent_in", ["torch's collective", "a step"])
+def test_a_rank_that_waits_in_a_collective_of_torch_is_not_blamed(bad: int, silent_in: str) -> None:
+    world = two(strategy=DDP(hang_timeout=1.5))
+
+    def main() -> None:
+        world.agree(0)
+        if world.rank == bad:
+            if silent_in == "torch's collective":  # longer silent than the one to blame
+                world.pulse.beat()
+            sleeps_for_ever()
+        if silent_in == "a step":
+            time.sleep(0.1)
+            world.pulse.beat()
+        torch.distributed.all_reduce(torch.ones(1))
+
+    with pytest.raises(RankError, match=f"Rank {bad} of 2 showed no sign of life") as told:
+        world.launch(main)
+    assert told.value.rank == bad
+    assert "in sleeps_for_ever" in told.value.__notes__[0]
+    assert "in all_reduce" in told.value.__notes__[1]
 
 
 def test_a_rank_that_is_stopped() -> None:

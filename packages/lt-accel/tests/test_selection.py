@@ -174,3 +174,10 @@ def test_what_only_sharding_needs_is_imported_for_it_alone() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
     )
     assert run.stdout.split() == ["False", "True"]
+
+
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp", TensorParallel()])
+def test_a_backend_says_whose_ranks_it_was_composed_for(strategy: Any) -> None:
+    chosen = select(accelerator="cpu", devices=2, strategy=strategy)
+    assert chosen.backend.world is chosen.world
+    assert select(accelerator="cpu").backend.world is None

@@ -19,6 +19,7 @@ from lt_accel.sharding import Sharding, Unsharded
 from lt_accel.snapshot import copied, load_program, move_optimizer, restore_optimizer
 from lt_accel.spelling import suggestion
 from lt_accel.switches import Switches
+from lt_accel.world import TorchWorld
 
 Fn = TypeVar("Fn", bound=Callable[..., Any])
 Phase = Literal[
@@ -99,6 +100,11 @@ class TorchBackend:
     def collective_forward(self) -> bool:
         """Whether every forward is one of all ranks, so that all must have as many batches."""
         return self.sharding.collective_forward
+
+    @property
+    def world(self) -> TorchWorld | None:
+        """The world whose ranks it was composed for; None for one process."""
+        return self.sharding.world
 
     @property
     def device_mesh(self) -> Any:

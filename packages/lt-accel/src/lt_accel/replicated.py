@@ -45,6 +45,7 @@ class Replicated(Sharding):
     def __init__(self, strategy: DDP, world: TorchWorld, *, sync_batchnorm: bool = False) -> None:
         """Remember the options."""
         self._strategy, self._world = strategy, world
+        self.world = world
         self._sync_batchnorm = sync_batchnorm
         self._parallel: DistributedDataParallel | None = None
         self._within = False  # whether a step is under way
