@@ -1,6 +1,7 @@
 """What becomes of a group when one of its ranks fails, in any way. Nothing here may hang."""
 
 import contextlib
+import multiprocessing
 import os
 import re
 import signal
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from lt_accel import DDP, RankError, TorchWorld, select, supervision
 
@@ -115,9 +117,33 @@ def test_a_rank_that_hangs_shows_where(hang: Callable[[], None]) -> None:
     message = r"Rank 1 of 2 showed no sign of life for 1.5 s \(hang_timeout\)"
     with pytest.raises(RankError, match=message) as told:
         world.launch(where_rank_1_fails(world, hang))
-    (note,) = told.value.__notes__
+    note, other = told.value.__notes__
     assert re.search(rf"in {hang.__name__}\n.*in main$", note, re.DOTALL)
     assert "watchdog" not in note
+    assert other.startswith("Rank 0's Python stack was, the latest call first: It waits for others")
+
+
+@pytest.mark.parametrize("bad", [0, 1])
+@pytest.mark.parametrize("silent_in", ["torch's collective", "a step"])
+def test_a_rank_that_waits_in_a_collective_of_torch_is_not_blamed(bad: int, silent_in: str) -> None:
+    world = two(strategy=DDP(hang_timeout=1.5))
+
+    def main() -> None:
+        world.agree(0)
+        if world.rank == bad:
+            if silent_in == "torch's collective":  # longer silent than the one to blame
+                world.pulse.beat()
+            sleeps_for_ever()
+        if silent_in == "a step":
+            time.sleep(0.1)
+            world.pulse.beat()
+        torch.distributed.all_reduce(torch.ones(1))
+
+    with pytest.raises(RankError, match=f"Rank {bad} of 2 showed no sign of life") as told:
+        world.launch(main)
+    assert told.value.rank == bad
+    assert "in sleeps_for_ever" in told.value.__notes__[0]
+    assert "in all_reduce" in told.value.__notes__[1]
 
 
 def test_a_rank_that_is_stopped() -> None:
@@ -301,6 +327,38 @@ def test_what_a_killed_launcher_has_left_is_removed_by_the_next(
     output, errors = living.communicate(timeout=30)
     assert output == "True ['SIGTERM'] ['SIGTERM']\n", errors
     assert [path.name for path in temporary.iterdir()] == ["lt-ranks-of-others"]
+
+
+def busy(folder: Path) -> None:
+    """What a worker of a loader does that won't look up for a long time."""
+    (folder / f"worker-{os.getpid()}").touch()
+    time.sleep(1000)
+
+
+@pytest.mark.parametrize(
+    "fail",
+    [lambda: raise_(PlainError()), lambda: os.kill(os.getpid(), signal.SIGKILL)],
+    ids=["exception", "kill"],
+)
+def test_workers_of_a_rank_that_fails_end_with_it(fail: Callable[[], Any], tmp_path: Path) -> None:
+    world = two()
+
+    def main() -> None:
+        worker = multiprocessing.get_context("fork").Process(
+            target=busy, args=(tmp_path,), daemon=True
+        )
+        worker.start()
+        while len(list(tmp_path.glob("worker-*"))) < 2:
+            time.sleep(0.01)
+        world.barrier()
+        where_rank_1_fails(world, fail)()
+
+    with pytest.raises((PlainError, RankError)):
+        world.launch(main)
+    workers = [int(path.name.removeprefix("worker-")) for path in tmp_path.glob("worker-*")]
+    assert len(workers) == 2
+    while any(map(lives, workers)):
+        time.sleep(0.05)  # the test's timeout is the bound
 
 
 def test_answers_to_signals_are_what_they_were() -> None:

@@ -77,6 +77,10 @@ def test_devices_that_are_not_here() -> None:
         ({"max_restarts": -1}, "max_restarts is a count from 0"),
         ({"max_restarts": 1}, "Received max_restarts=1 and strategy='auto' with one device"),
         ({"devices": 2, "sync_batchnorm": True}, "sync_batchnorm=True and accelerator='cpu'"),
+        (
+            {"devices": 1, "strategy": "ddp", "sync_batchnorm": True},
+            "sync_batchnorm=True and accelerator='cpu'",
+        ),
         ({"strategy": "fsdp_cpu_offload"}, "cpu_offload=True and accelerator='cpu'"),
         ({"strategy": FSDP(device_mesh=(2, 2)), "devices": 2}, r"device_mesh=\(2, 2\) and 2 proc"),
         (
@@ -170,3 +174,10 @@ def test_what_only_sharding_needs_is_imported_for_it_alone() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
     )
     assert run.stdout.split() == ["False", "True"]
+
+
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp", TensorParallel()])
+def test_a_backend_says_whose_ranks_it_was_composed_for(strategy: Any) -> None:
+    chosen = select(accelerator="cpu", devices=2, strategy=strategy)
+    assert chosen.backend.world is chosen.world
+    assert select(accelerator="cpu").backend.world is None

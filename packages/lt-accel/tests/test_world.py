@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +119,20 @@ def test_a_world_outside_of_a_launch_says_so() -> None:
     assert (world.rank, world.local_rank, world.restarts, world.is_up) == (0, 0, 0, False)
     with pytest.raises(RuntimeError, match=r"a world of 2. Pass what calls it to world.launch"):
         world.barrier()
+
+
+def test_a_worker_of_a_pool_can_start_processes(tmp_path: Path) -> None:
+    world = two()
+
+    def main() -> list[int]:
+        with ThreadPoolExecutor(1) as inner:  # what a rank has of its own works as ever
+            inner.submit((tmp_path / str(world.rank)).touch)
+        return world.gather(world.rank)
+
+    with ThreadPoolExecutor(2) as pool:
+        pool.submit(int).result()
+        assert pool.submit(world.launch, main).result(timeout=50) == [0, 1]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["0", "1"]
 
 
 def test_a_gpu_in_use_cannot_be_forked(monkeypatch: pytest.MonkeyPatch) -> None:

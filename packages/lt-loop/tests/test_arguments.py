@@ -333,6 +333,44 @@ def test_ports_that_are_ready_made_are_taken_as_they_are(install: Install) -> No
     assert ports.reasons == {}
 
 
+class Ranks(OneProcess):
+    def __init__(self, world_size: int) -> None:
+        self.world_size = world_size
+
+
+class Composed(DuckBackend):
+    def __init__(self, world: OneProcess | None) -> None:
+        self.world = world
+
+
+@pytest.mark.parametrize(
+    ("own", "given", "received"),
+    [
+        (None, Ranks(2), "world=Ranks of 2 processes, and a Composed for one process"),
+        (Ranks(2), None, "world=OneProcess of one process, and a Composed for Ranks of 2 proc"),
+        (Ranks(2), Ranks(2), "world=Ranks of 2 processes, and a Composed for another Ranks of 2"),
+        (Ranks(1), Ranks(1), "world=Ranks of one process, and a Composed for another Ranks of on"),
+    ],
+)
+def test_a_backend_beside_another_world_than_its_own_is_refused(
+    own: OneProcess | None, given: OneProcess | None, received: str
+) -> None:
+    with pytest.raises(ValueError, match=received) as refused:
+        Trainer(backend=Composed(own), world=given)
+    assert "Trainer(backend=chosen.backend, world=chosen.world)" in str(refused.value)
+
+
+def test_a_backend_beside_its_own_world_or_without_one_to_compare_is_taken() -> None:
+    ranks = Ranks(2)
+    for backend, world in [
+        (Composed(ranks), ranks),
+        (Composed(None), Ranks(1)),
+        (Composed(None), None),
+        (DuckBackend(), ranks),
+    ]:
+        Trainer(backend=backend, world=world, logger=False, enable_progress_bar=False)
+
+
 def test_a_backend_that_is_ready_made_reads_no_words() -> None:
     message = (
         r"^A ready-made backend knows its hardware\. Received backend=DuckBackend and "

@@ -113,25 +113,6 @@ def raised(record: Record, ranks: int) -> BaseException:
     return error
 
 
-def hung(rank: int, ranks: int, limit: float, stack: str) -> RankError:
-    """Return the error of a rank that showed no sign of life."""
-    error = RankError(
-        f"Rank {rank} of {ranks} showed no sign of life for {limit:g} s (hang_timeout) and was "
-        "ended.",
-        rank,
-    )
-    error.add_note(f"Its Python stack was, the latest call first:\n{_readable(stack)}")
-    return error
-
-
-def _readable(stack: str) -> str:
-    """Leave out of a dump of faulthandler's what is ours: the watchdog's thread, the launcher."""
-    threads = [part for part in stack.strip().split("\n\n") if "/watchdog.py" not in part]
-    lines = "\n".join(threads).splitlines()
-    ours = [place for place, line in enumerate(lines) if line.endswith("in run_rank")]
-    return "\n".join(lines[: ours[-1]] if ours else lines)
-
-
 def died(rank: int, ranks: int, exit_code: int | None) -> RankError:
     """Return the error of a rank that ended without a word; None for a code nobody has seen."""
     if exit_code is None:

@@ -9,14 +9,16 @@ killed after :data:`GRACE` seconds, hanging ranks say where they hang, and signa
 """
 
 import contextlib
+import math
 import multiprocessing
 import os
+import pickle
 import signal
 import sys
 import uuid
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, final
@@ -26,10 +28,12 @@ import torch
 from lt_accel import failures
 from lt_accel.board import Board
 from lt_accel.environment import LOOPBACK
+from lt_accel.hanging import Silent, hung
 from lt_accel.membership import is_up
-from lt_accel.ranks import RESULT, Enters, Job, run_rank
+from lt_accel.ranks import RESULT, STACK_SIGNAL, Enters, Job, run_packed, run_rank
 from lt_accel.scratch import scratch_folder
 from lt_accel.supervision import (
+    MARGIN,
     Supervisor,
     VanishedError,
     handing_on_signals,
@@ -111,21 +115,53 @@ def _run_group(
         board=board,
         launcher=os.getpid(),
         signals=(*signals, *left_to_torch()),
-        hang_timeout=how.hang_timeout,
+        hang_timeout=_own_limit(how.hang_timeout),
         threads=1 if how.start_method == "fork" else int(os.environ.get("OMP_NUM_THREADS", "1")),
     )
+    packed = b"" if how.start_method == "fork" else _packed(job)
     supervisor = Supervisor(board, folder, hang_timeout=how.hang_timeout)
     first: BaseException | None = None
     watched = handing_on_signals(supervisor, signals)
     with _environment(job.threads), _quiet_fork(), supervisor, watched:
         try:
-            elastic_launch(_config(how, folder), run_rank)(job)
+            config = _config(how, folder)
+            if how.start_method == "fork":
+                elastic_launch(config, run_rank)(job)
+            else:
+                elastic_launch(config, run_packed)(packed)
         except ChildFailedError as error:
             codes = {rank: failure.exitcode for rank, failure in error.failures.items()}
             first = _first_failure(codes, supervisor, how, folder)
         except VanishedError:
             first = _first_failure({}, supervisor, how, folder)
     return first, supervisor.asked
+
+
+def _packed(job: Job) -> bytes:
+    """Pickle what a rank is given; each gets a copy.
+
+    Not as torch's own pickling would, which puts tensors into memory that all processes share:
+    every rank would train the same weights at once.
+
+    Raises:
+        TypeError: it can't be pickled.
+    """
+    try:
+        return pickle.dumps(job)
+    except (AttributeError, TypeError, RuntimeError, pickle.PicklingError) as error:
+        raise TypeError(
+            "Processes that are not forked get everything pickled: what runs, and in a training "
+            "the trainer, its module, callbacks and loaders. Received something that can't be: "
+            f"{error}. Define its class or function at the top of a module, or start by fork "
+            "(strategy='ddp')."
+        ) from error
+
+
+def _own_limit(hang_timeout: float | None) -> float | None:
+    """Return when a rank's own watchdog acts: after the launcher, who sees all of them."""
+    if hang_timeout is None or STACK_SIGNAL is None:
+        return hang_timeout
+    return hang_timeout + MARGIN
 
 
 def refuse_to_start(start_method: StartMethod) -> None:
@@ -225,16 +261,12 @@ def _first_failure(
     ranks, first_rank = how.processes * how.num_nodes, how.node_rank * how.processes
     attempt = max((int(path.name.split("-")[1]) for path in folder.glob("stack-*")), default=0)
     records = failures.records(folder, attempt)
-    stacks = {
-        first_rank + int(path.name.split("-")[2]): (path.stat().st_mtime, path.read_text())
-        for path in folder.glob(f"stack-{attempt}-*")
-        if path.stat().st_size
-    }
     primary = records[0] if records and not records[0].secondary else None
-    if stacks and how.hang_timeout is not None:
-        rank, (seconds, stack) = min(stacks.items(), key=lambda item: item[1][0])
+    if how.hang_timeout is not None and (found := _silent(supervisor, attempt, folder)):
+        seconds, silent = found
         if primary is None or seconds < primary.seconds:
-            return failures.hung(rank, ranks, how.hang_timeout, stack)
+            silent = [replace(one, rank=first_rank + one.rank) for one in silent]
+            return hung(silent, ranks, how.hang_timeout)
     if primary is not None:
         return failures.raised(primary, ranks)
     # Whom torch found, unless that one only followed: its own record says so, or we ended it.
@@ -250,3 +282,21 @@ def _first_failure(
         return failures.raised(records[0], ranks)
     rank, code = next(iter(codes.items()))
     return failures.died(rank, ranks, code)
+
+
+def _silent(
+    supervisor: Supervisor, attempt: int, folder: Path
+) -> tuple[float, list[Silent]] | None:
+    """Return who was silent and when that was found, by rows; None where nobody was.
+
+    By the launcher's own look, or else by what the watchdog of the first rank wrote down.
+    """
+    if attempt in supervisor.hung:
+        return supervisor.hung[attempt]
+    paths = [path for path in folder.glob(f"stack-{attempt}-*") if path.stat().st_size]
+    if not paths:
+        return None
+    first = min(paths, key=lambda path: path.stat().st_mtime)
+    row = int(first.name.split("-")[2])
+    silent = Silent(rank=row, age=math.inf, inside=False, stack=first.read_text())
+    return first.stat().st_mtime, [silent]

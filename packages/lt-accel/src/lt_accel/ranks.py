@@ -1,10 +1,12 @@
 """Ranks: what runs in a process that we started."""
 
 import faulthandler
+import multiprocessing
 import os
 import pickle
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -73,6 +75,7 @@ def run_rank(job: Job) -> None:
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     die_with_parent()
+    _leave_pool()
     if os.getppid() != job.launcher:
         os._exit(1)  # it died before it could be watched
     # Ctrl-C goes to the launcher alone, which hands it on once; and who asks for a password at the
@@ -101,6 +104,21 @@ def run_rank(job: Job) -> None:
         except BaseException as error:
             _fail(job, place, pulse, error)
         job.board.set(place.local_rank, Column.STATE, State.DONE)
+
+
+def _leave_pool() -> None:
+    """Let this thread be the main one alone, where it was a worker of a pool before the fork.
+
+    Python joins the workers of thread pools when a process ends, by a list that came along; a
+    thread can't join itself, and a rank whose work was done would fail.
+    """
+    workers = getattr(sys.modules.get("concurrent.futures.thread"), "_threads_queues", {})
+    workers.pop(threading.current_thread(), None)
+
+
+def run_packed(job: bytes) -> None:
+    """Run a job that came pickled."""
+    run_rank(pickle.loads(job))
 
 
 def _write_down_signals(path: Path) -> None:
@@ -149,6 +167,9 @@ def _fail(job: Job, place: Placement, pulse: Pulse, error: BaseException) -> Non
     if record.secondary:
         time.sleep(PATIENCE)
     job.board.set(place.local_rank, Column.STATE, State.FAILED)
+    for child in multiprocessing.active_children():
+        if child.daemon:  # workers of loaders, whom Python would end on a longer way out
+            child.terminate()
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(1)  # past whatever would wait for the others

@@ -53,7 +53,7 @@ class _Parted(Sharding):
 
     def __init__(self, world: TorchWorld) -> None:
         """Remember the world."""
-        self._world = world
+        self._world = self.world = world
         self._spread: Any = None  # the program, once it is
 
     def spread(self, program: Any, device: torch.device, convert: Callable[[Any], bool]) -> bool:

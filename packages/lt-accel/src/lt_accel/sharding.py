@@ -27,10 +27,12 @@ class Sharding(ABC):
         reason: what it is, in a word or two.
         collective_forward: whether every forward is one of all ranks, in evaluation too, so that
             all must have as many batches.
+        world: whose ranks it spreads a program over; None for one process.
     """
 
     reason: str = "none"
     collective_forward: bool = False
+    world: TorchWorld | None = None
 
     @abstractmethod
     def spread(self, program: Any, device: torch.device, convert: Callable[[Any], bool]) -> bool:

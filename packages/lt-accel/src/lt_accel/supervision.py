@@ -12,6 +12,7 @@ from types import FrameType
 from typing import Any, final
 
 from lt_accel.board import Board, Column, State
+from lt_accel.hanging import Silent, to_blame
 from lt_accel.ranks import STACK_SIGNAL, STOPPED, signals_heard
 from lt_accel.watchdog import GRACE as WATCHDOG_GRACE
 
@@ -22,7 +23,7 @@ PERIOD = 0.2
 """Seconds between two looks."""
 
 MARGIN = 2.0
-"""Seconds that a rank's own watchdog has to act before the launcher does."""
+"""Seconds between the launcher's look at silent ranks and what a rank's own watchdog does."""
 
 
 @final
@@ -45,6 +46,7 @@ class Supervisor:
         self._launching = threading.get_ident()
         self.vanished: dict[int, tuple[int, int | None]] = {}  # by attempt: which row first, how
         self.ended: set[tuple[int, int]] = set()  # attempts and rows that were killed here
+        self.hung: dict[int, tuple[float, list[Silent]]] = {}  # by attempt: when, and all by row
         self._thread = threading.Thread(target=self._look, name="lt-supervisor", daemon=True)
 
     def __enter__(self) -> None:
@@ -52,9 +54,12 @@ class Supervisor:
         self._thread.start()
 
     def __exit__(self, *_error: object) -> None:
-        """End."""
+        """End; what ranks that were killed had started themselves ends too."""
         self._over.set()
-        self._thread.join()
+        with contextlib.suppress(VanishedError):  # too late: torch's launcher has noticed
+            self._thread.join()
+        for row in self._rows(State.RUNNING):
+            _send_to_group(self._board.get(row, Column.PID), signal.SIGKILL)
 
     def hand_on(self, number: signal.Signals) -> int:
         """Send a signal to all ranks, also to those that are not there yet.
@@ -86,27 +91,46 @@ class Supervisor:
                 return
 
     def _end_hanging(self) -> None:
-        """End ranks whose own watchdog did not: one that was never wound up, or is stopped.
+        """Look at all ranks when the time of one is up, and end those that the others wait for.
 
-        A rank that waits for another one gets more time than that one.
+        A rank that waits for another one gets more time than that one. Where ranks can't be asked
+        for their stacks, their own watchdogs go first, which write them down.
         """
-        if self._hang_timeout is None:
+        limit = self._hang_timeout
+        if limit is None:
             return
+        margin = MARGIN if STACK_SIGNAL is None else 0.0
+        late = []
         for row in self._rows(State.RUNNING):
             waits = WATCHDOG_GRACE if self._board.get(row, Column.INSIDE) else 0.0
-            age = (time.monotonic_ns() - self._board.get(row, Column.BEAT)) / 1e9
-            if self._board.get(row, Column.WATCHED) and age > self._hang_timeout + waits + MARGIN:
-                self._show_stack(row)
+            if self._board.get(row, Column.WATCHED) and self._age(row) > limit + waits + margin:
+                late.append(row)
+        for attempt in {self._board.get(row, Column.ATTEMPT) for row in late} - set(self.hung):
+            rows = self._rows(State.RUNNING)
+            rows = [row for row in rows if self._board.get(row, Column.ATTEMPT) == attempt]
+            seen = self._looked_at(rows, attempt)
+            self.hung[attempt] = time.time(), seen
+            blamed = [one.rank for one in to_blame(seen, limit)]
+            for row in blamed or set(late) & set(rows):
                 self._kill(row)
 
-    def _show_stack(self, row: int) -> None:
-        """Let a rank write its stack down, from below Python."""
-        stack = self._folder / f"stack-{self._board.get(row, Column.ATTEMPT)}-{row}"
+    def _age(self, row: int) -> float:
+        return (time.monotonic_ns() - self._board.get(row, Column.BEAT)) / 1e9
+
+    def _looked_at(self, rows: list[int], attempt: int) -> list[Silent]:
+        """Let ranks write their stacks down, from below Python; their numbers are the rows'."""
+        looks = [(row, self._age(row), bool(self._board.get(row, Column.INSIDE))) for row in rows]
         if STACK_SIGNAL is not None:
-            _send(self._board.get(row, Column.PID), STACK_SIGNAL)
+            for row in rows:
+                _send(self._board.get(row, Column.PID), STACK_SIGNAL)
             time.sleep(MARGIN / 4)
-        if not stack.exists() or not stack.stat().st_size:
-            stack.write_text("(none to be had: the process is stopped)")
+        found = []
+        for row, age, inside in looks:
+            path = self._folder / f"stack-{attempt}-{row}"
+            stack = path.read_text() if path.exists() else ""
+            stack = stack or "(none to be had: the process is stopped)"
+            found.append(Silent(rank=row, age=age, inside=inside, stack=stack))
+        return found
 
     def _kill(self, row: int) -> None:
         self.ended.add((self._board.get(row, Column.ATTEMPT), row))
@@ -144,6 +168,8 @@ class Supervisor:
             if status is not RUNS:
                 dead.append(row)
                 self.vanished.setdefault(self._board.get(row, Column.ATTEMPT), (row, status))
+                # Torch's launcher waits for a pipe to be closed that these hold open too.
+                _send_to_group(self._board.get(row, Column.PID), signal.SIGKILL)
         attempts = {
             self._board.get(row, Column.ATTEMPT) for row in (*self._rows(State.FAILED), *dead)
         }
@@ -186,6 +212,13 @@ class VanishedError(Exception):
 def _send(pid: int, number: int) -> None:
     with contextlib.suppress(ProcessLookupError):  # it just ended
         os.kill(pid, number)
+
+
+def _send_to_group(pid: int, number: int) -> None:
+    """Send a signal to what a rank has started: workers of its loaders, say."""
+    if pid > 0:  # 0 would mean our own
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # nothing, or not of ours
+            os.killpg(pid, number)
 
 
 RUNS = object()

@@ -219,7 +219,7 @@ def choose_ports(
 
     Raises:
         LookupError: a word or a name needs a package that is not installed.
-        ValueError: hardware words beside a ready-made backend.
+        ValueError: hardware words beside a ready-made backend, or a world not its own.
     """
     reasons: dict[str, str] = {}
     chosen: Any = backend
@@ -246,6 +246,7 @@ def choose_ports(
         reasons=reasons,
     )
     _check_ports(ports)
+    _check_company(ports)
     return ports
 
 
@@ -272,6 +273,29 @@ def _check_ports(ports: Ports) -> None:
                 f"{name} must satisfy the port {port.__name__}. Received {type(given).__name__}, "
                 f"which lacks {', '.join(lacks)}. See lt_loop.ports."
             )
+
+
+def _check_company(ports: Ports) -> None:
+    """Refuse a backend that was composed for another world: nobody would average gradients."""
+    world = ports.world
+    own = getattr(ports.backend, "world", world)
+    if own is world or (own is None and world.world_size == 1):
+        return
+    composed_for = "one process" if own is None else _counted(own)
+    if own is not None and _counted(own) == _counted(world):
+        composed_for = f"another {composed_for}"
+    raise ValueError(
+        "A backend is composed for the ranks of one world, and both are passed together. Received "
+        f"world={_counted(world)}, and a {type(ports.backend).__name__} for {composed_for}. Let "
+        "the words choose both: Trainer(strategy=..., devices=...); or pass both of one choice: "
+        "chosen = lt_accel.select(...), "
+        "Trainer(backend=chosen.backend, world=chosen.world)."
+    )
+
+
+def _counted(world: World) -> str:
+    size = world.world_size
+    return f"{type(world).__name__} of {'one process' if size == 1 else f'{size} processes'}"
 
 
 def choose_callbacks(given: Mapping[str, Any], *, root: Path) -> tuple[Callback, ...]:

@@ -7,7 +7,7 @@ callbacks, the last numbers.
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
 from lt_loop.lifecycle import sentence, unwrapped
@@ -38,6 +38,31 @@ class Returned(Generic[T]):
     result: RunResult | None
 
 
+class Begins(Generic[T]):
+    """What a world runs in every process: the run that is there, or one that is planned anew.
+
+    It can be pickled where the trainer, the program and what the call was given can be: worlds that
+    start processes by ``spawn`` send it to them.
+    """
+
+    def __init__(self, run: Run, again: Callable[[], Run], begin: Callable[[Run], T]) -> None:
+        """Take what :func:`launch` is given, in the process that calls it."""
+        self._here, self._run, self._again, self._begin = os.getpid(), run, again, begin
+        self._progress = run.progress
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Travel without the run that was planned here."""
+        return {**self.__dict__, "_run": None}
+
+    def __call__(self) -> T | Returned[T]:
+        """Do the run; in another process, bring home what comes of it."""
+        if os.getpid() == self._here:
+            return self._begin(self._run)
+        there = self._again()
+        there.progress = replace(self._progress)
+        return _brought_home(there, self._begin(there))
+
+
 def launch(
     run: Run, *, again: Callable[[], Run], begin: Callable[[Run], T], world: World
 ) -> tuple[Run, T]:
@@ -52,16 +77,9 @@ def launch(
     Raises:
         BaseException: whatever ended the run.
     """
-    here, elsewhere = os.getpid(), getattr(world, "starts_processes", False)
-
-    def main() -> T | Returned[T]:
-        if os.getpid() == here:
-            return begin(run)
-        there = again()
-        return _brought_home(there, begin(there))
-
+    elsewhere = getattr(world, "starts_processes", False)
     try:
-        returned = world.launch(main)
+        returned = world.launch(Begins(run, again, begin))
     except BaseException as error:
         cause = unwrapped(error)
         if elsewhere:

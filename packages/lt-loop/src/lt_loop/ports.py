@@ -80,6 +80,11 @@ class Backend(Protocol):
     loss is scaled; and ``keep_loss_scale()``, after which the step that was skipped last changes
     nothing about it. Then a step is skipped on all ranks or on none, and the gradients of one that
     is skipped stay as they are, not clipped, until they are dropped.
+
+    A backend may say in ``world`` which World it was composed for, whose ranks agree on gradients
+    in its :meth:`backward`; None for one process. A trainer is refused that has it beside another
+    one. Of a backend without ``world`` nothing is known: what several ranks have in common is left
+    to it and to whoever passes it.
     """
 
     def setup(self, program: Any, optimizers: Sequence[Any]) -> Sequence[Any]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -192,15 +193,14 @@ class Trainer(RunAsking):
                 two batches of a validation.
         """
         loaders: dict[LoaderStage, Any] = {"train": train_dataloaders, "validate": val_dataloaders}
+        return self._launch(self._fit, "fit", model, loaders, datamodule, ckpt_path)
 
-        def begin(run: Run) -> RunResult:
-            with stopping_at_safe_point(run):
-                for _ in self._steps(run):
-                    pass
-            assert run.result is not None
-            return run.result
-
-        return self._launch(begin, "fit", model, loaders, datamodule, ckpt_path)
+    def _fit(self, run: Run) -> RunResult:
+        with stopping_at_safe_point(run):
+            for _ in self._steps(run):
+                pass
+        assert run.result is not None
+        return run.result
 
     def steps(
         self,
@@ -291,7 +291,9 @@ class Trainer(RunAsking):
         Returns:
             For each loader, the values logged for the epoch, by name.
         """
-        return self._evaluate("validate", model, dataloaders, ckpt_path, verbose, datamodule)
+        begin = partial(self._evaluate, fn="validate", verbose=verbose)
+        loaders: dict[LoaderStage, Any] = {"validate": dataloaders}
+        return self._launch(begin, "validate", model, loaders, datamodule, ckpt_path)
 
     def test(
         self,
@@ -309,7 +311,8 @@ class Trainer(RunAsking):
         Returns:
             For each loader, the values logged for the epoch, by name.
         """
-        return self._evaluate("test", model, dataloaders, ckpt_path, verbose, datamodule)
+        begin = partial(self._evaluate, fn="test", verbose=verbose)
+        return self._launch(begin, "test", model, {"test": dataloaders}, datamodule, ckpt_path)
 
     def predict(
         self,
@@ -328,42 +331,30 @@ class Trainer(RunAsking):
             What ``predict_step`` returned for each batch, of several ranks in turn; for several
             loaders, a list of such lists. None with ``return_predictions=False``.
         """
-        keep = return_predictions is not False
-
-        def begin(run: Run) -> list[Any] | None:
-            with self._running(run), stopping_at_safe_point(run):
-                sources = run.open("predict")
-                kept: list[list[Any]] = [[] for _ in sources]
-                for index, output in predictions(run, sources):
-                    if keep:
-                        kept[index].append(on_host(output))
-                run.finish("every batch predicted")
-            if not keep:
-                return None
-            kept = [of_all_ranks(run.ports.world, outputs) for outputs in kept]
-            return kept[0] if len(kept) == 1 else kept
-
+        begin = partial(self._predict, keep=return_predictions is not False)
         return self._launch(
             begin, "predict", model, {"predict": dataloaders}, datamodule, ckpt_path
         )
 
-    def _evaluate(
-        self,
-        fn: Literal["validate", "test"],
-        model: Any,
-        dataloaders: Any,
-        ckpt_path: Checkpoint | None,
-        verbose: bool,
-        datamodule: Any,
-    ) -> Tables:
-        def begin(run: Run) -> Tables:
-            run.verbose = verbose
-            with self._running(run), stopping_at_safe_point(run):
-                tables = evaluate(run, run.open(fn))
-                run.finish("every batch evaluated")
-            return tables
+    def _predict(self, run: Run, *, keep: bool) -> list[Any] | None:
+        with self._running(run), stopping_at_safe_point(run):
+            sources = run.open("predict")
+            kept: list[list[Any]] = [[] for _ in sources]
+            for index, output in predictions(run, sources):
+                if keep:
+                    kept[index].append(on_host(output))
+            run.finish("every batch predicted")
+        if not keep:
+            return None
+        kept = [of_all_ranks(run.ports.world, outputs) for outputs in kept]
+        return kept[0] if len(kept) == 1 else kept
 
-        return self._launch(begin, fn, model, {fn: dataloaders}, datamodule, ckpt_path)
+    def _evaluate(self, run: Run, *, fn: Literal["validate", "test"], verbose: bool) -> Tables:
+        run.verbose = verbose
+        with self._running(run), stopping_at_safe_point(run):
+            tables = evaluate(run, run.open(fn))
+            run.finish("every batch evaluated")
+        return tables
 
     def _plan(
         self,
@@ -405,14 +396,27 @@ class Trainer(RunAsking):
         ckpt_path: Checkpoint | None,
     ) -> T:
         world = self._ports.world
-
-        def plan() -> Run:
-            restarted = fn == "fit" and getattr(world, "restarts", 0) > 0
-            resume = Restarted(ckpt_path) if restarted else ckpt_path
-            return self._plan(fn, model, loaders, datamodule, resume)
-
-        run = plan()
+        run = self._plan_launched(fn, model, loaders, datamodule, ckpt_path)
         if getattr(world, "starts_processes", False):
             self._run = run  # it is the last run, however it ends
-        self._run, answer = launch(run, again=plan, begin=begin, world=world)
+        # What the last run had, in a process that does not know of it.
+        owners = run.program, loaders, run.sources.datamodule
+        again = partial(self._plan_launched, fn, *owners, ckpt_path)
+        self._run, answer = launch(run, again=again, begin=begin, world=world)
         return answer
+
+    def _plan_launched(
+        self,
+        fn: Function,
+        model: Any,
+        loaders: dict[LoaderStage, Any],
+        datamodule: Any,
+        ckpt_path: Checkpoint | None,
+    ) -> Run:
+        restarted = fn == "fit" and getattr(self._ports.world, "restarts", 0) > 0
+        resume = Restarted(ckpt_path) if restarted else ckpt_path
+        return self._plan(fn, model, loaders, datamodule, resume)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Travel to a process of its own without the last run."""
+        return {**self.__dict__, "_run": None}
