@@ -98,3 +98,35 @@ def test_two_ranks(
         part.wait_until_alone()
     assert_same(part, whole)
     assert rows(tmp_path / "part") == rows(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("file", ["rank-1.json", "rank-1.safetensors"])
+def test_a_damaged_file_of_one_rank(
+    file: str,
+    tmp_path: Path,
+    script: Callable[..., Any],
+    rows: Callable[[Path], Any],
+    assert_same: Callable[[Any, Any], None],
+) -> None:
+    """All ranks pass over what one of them can't read."""
+    words: dict[str, Any] = {"trainer": {"devices": 2, "strategy": "ddp"}}
+    words["saving"] = {"save_top_k": -1}
+    whole = script("fit", root=str(tmp_path / "whole"), **words)
+    assert whole.wait() == 0, whole.told()
+    harm = {"on_train_batch_end 4": KILLED}
+    part = script("fit", root=str(tmp_path / "part"), harm=harm, **words)
+    assert part.wait() == 1, part.told()
+    part.wait_until_alone()
+    saved = sorted(path.name for path in (tmp_path / "part" / "checkpoints").glob("*.ckpt"))
+    assert saved == ["step=1.ckpt", "step=2.ckpt", "step=3.ckpt"]
+    damaged = tmp_path / "part" / "checkpoints" / saved[-1] / file
+    content = bytearray(damaged.read_bytes())
+    content[len(content) // 2] ^= 1
+    damaged.write_bytes(content)
+    again = script("fit", root=str(tmp_path / "part"), seed=100, **words)
+    assert again.wait() == 0, again.told()
+    starts = [note for note in again.notes if note.startswith("start ")]
+    assert starts == ["start 2", "start 2"], again.told()
+    assert f"{saved[-1]} is damaged" in again.errors
+    assert_same(again, whole)
+    assert rows(tmp_path / "part") == rows(tmp_path / "whole")

@@ -45,6 +45,7 @@ def send(one: Any, name: str, to: str) -> None:
         ("SIGTERM", "in validation", "group"),
         ("SIGINT", "in training", "group"),
         ("SIGUSR1", "in training", "launcher"),
+        ("SIGUSR1", "in training", "all, launcher first"),
     ],
 )
 def test_once(
@@ -59,6 +60,7 @@ def test_once(
     """All ranks end at the same step, whatever was signalled; what is done is not lost."""
     words: dict[str, Any] = {"root": str(tmp_path), "saving": {"every_n_train_steps": 1000}}
     words |= RANKS | {"preemption": {"grace_seconds": 60}}
+    words["workers"] = 2 if name == "SIGUSR1" else 0  # which SIGTERM to all would end
     one = script("fit", harm={MOMENTS[moment]: "slow"}, **words)
     one.wait_for(f"at {MOMENTS[moment]}")
     send(one, name, to)

@@ -525,3 +525,9 @@ def test_without_a_scaler_there_is_no_scale() -> None:
     backend = TorchBackend()
     backend.keep_loss_scale()
     assert backend.loss_scale is None
+
+
+@pytest.mark.parametrize(("phase", "message"), [("trian", "Did you mean 'train'"), (None, "None")])
+def test_an_unknown_phase_is_refused(phase: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        TorchBackend().wrap_step(lambda: None, phase)

@@ -1,6 +1,7 @@
 """What becomes of a group when one of its ranks fails, in any way. Nothing here may hang."""
 
 import contextlib
+import multiprocessing
 import os
 import re
 import signal
@@ -335,6 +336,38 @@ def test_what_a_killed_launcher_has_left_is_removed_by_the_next(
     output, errors = living.communicate(timeout=30)
     assert output == "True ['SIGTERM'] ['SIGTERM']\n", errors
     assert [path.name for path in temporary.iterdir()] == ["lt-ranks-of-others"]
+
+
+def busy(folder: Path) -> None:
+    """What a worker of a loader does that won't look up for a long time."""
+    (folder / f"worker-{os.getpid()}").touch()
+    time.sleep(1000)
+
+
+@pytest.mark.parametrize(
+    "fail",
+    [lambda: raise_(PlainError()), lambda: os.kill(os.getpid(), signal.SIGKILL)],
+    ids=["exception", "kill"],
+)
+def test_workers_of_a_rank_that_fails_end_with_it(fail: Callable[[], Any], tmp_path: Path) -> None:
+    world = two()
+
+    def main() -> None:
+        worker = multiprocessing.get_context("fork").Process(
+            target=busy, args=(tmp_path,), daemon=True
+        )
+        worker.start()
+        while len(list(tmp_path.glob("worker-*"))) < 2:
+            time.sleep(0.01)
+        world.barrier()
+        where_rank_1_fails(world, fail)()
+
+    with pytest.raises((PlainError, RankError)):
+        world.launch(main)
+    workers = [int(path.name.removeprefix("worker-")) for path in tmp_path.glob("worker-*")]
+    assert len(workers) == 2
+    while any(map(lives, workers)):
+        time.sleep(0.05)  # the test's timeout is the bound
 
 
 def test_answers_to_signals_are_what_they_were() -> None:

@@ -109,6 +109,67 @@ def test_other_mappings_and_lists_keep_their_class() -> None:
     assert places(tagged[0]) == "cpu"
 
 
+class Doubling(Pair):
+    """Makes its second part itself."""
+
+    def __new__(cls, x: Any) -> "Doubling":
+        return super().__new__(cls, x, [x])
+
+
+def test_a_named_tuple_that_makes_parts_of_its_own() -> None:
+    moved = move(Doubling(torch.ones(1)), META)
+    assert type(moved) is Doubling
+    assert places(moved.x) == places(moved.y[0]) == "meta"
+
+
+def test_a_counter_still_counts_the_same() -> None:
+    counter = collections.Counter(a=1, b=2)
+    moved = move(counter, META)
+    assert type(moved) is collections.Counter
+    assert moved == counter == {"a": 1, "b": 2}
+
+
+def test_deques_and_sets() -> None:
+    given = collections.deque([torch.ones(1), 2], maxlen=2)
+    moved = move(given, META)
+    assert (type(moved), moved.maxlen, places(moved[0]), moved[1]) == (
+        collections.deque,
+        2,
+        "meta",
+        2,
+    )
+    assert places(given[0]) == "cpu"
+    for kind in (set, frozenset):
+        moved = move(kind([torch.ones(1)]), META)
+        assert type(moved) is kind
+        assert [places(tensor) for tensor in moved] == ["meta"]
+
+
+def test_chained_mappings_move_what_is_hidden_too() -> None:
+    chain = collections.ChainMap({"x": torch.ones(1)}, {"x": torch.ones(2), "y": torch.ones(3)})
+    moved = move(chain, META)
+    assert type(moved) is collections.ChainMap
+    assert [sorted(one) for one in moved.maps] == [["x"], ["x", "y"]]
+    assert {places(tensor) for one in moved.maps for tensor in one.values()} == {"meta"}
+    assert places(chain["x"]) == places(chain["y"]) == "cpu"
+
+
+class Features(collections.UserDict):  # type: ignore[type-arg]
+    """A mapping that moves itself, as tokenizers and processors of other libraries return."""
+
+    def to(self, device: torch.device) -> "Features":
+        return Features({key: value.to(device) for key, value in self.items()})
+
+
+def test_a_mapping_that_moves_itself_is_converted() -> None:
+    features = Features(x=torch.ones(1), ids=torch.ones(1, dtype=torch.int64))
+    placed = Mover(torch.device("cpu"), torch.float64)(features)
+    assert type(placed) is Features
+    assert [value.dtype for value in placed.values()] == [torch.float64, torch.int64]
+    assert features["x"].dtype is torch.float32
+    assert places(move(features, META)["x"]) == "meta"
+
+
 def test_packed_sequences() -> None:
     packed = pack_sequence([torch.ones(3), torch.ones(2)], enforce_sorted=False)
     moved = move(packed, META)

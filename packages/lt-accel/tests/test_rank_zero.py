@@ -36,6 +36,25 @@ def test_a_launcher_says_which_rank_this_is(
     assert told(1) == expected
 
 
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"RANK": "1", "WORLD_SIZE": "2"},
+        {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1"},  # and no MASTER_ADDR
+        {"OMPI_COMM_WORLD_RANK": "1"},
+        {"OMPI_COMM_WORLD_RANK": "1", "OMPI_COMM_WORLD_SIZE": "2"},
+        {"SLURM_STEP_ID": "0", "SLURM_PROCID": "1"},
+    ],
+)
+def test_the_rank_is_all_that_a_launcher_has_to_say(
+    variables: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+
+    assert rank_zero_only(rank_told)(1) is None
+
+
 def test_in_processes_of_ours_the_group_says_it() -> None:
     told = rank_zero_only(rank_told)
     world = select(accelerator="cpu", devices=2).world

@@ -81,6 +81,10 @@ def test_devices_that_are_not_here() -> None:
         ({"max_restarts": -1}, "max_restarts is a count from 0"),
         ({"max_restarts": 1}, "Received max_restarts=1 and strategy='auto' with one device"),
         ({"devices": 2, "sync_batchnorm": True}, "sync_batchnorm=True and accelerator='cpu'"),
+        (
+            {"devices": 1, "strategy": "ddp", "sync_batchnorm": True},
+            "sync_batchnorm=True and accelerator='cpu'",
+        ),
         ({"strategy": "fsdp_cpu_offload"}, "cpu_offload=True and accelerator='cpu'"),
         ({"strategy": FSDP(device_mesh=(2, 2)), "devices": 2}, r"device_mesh=\(2, 2\) and 2 proc"),
         (

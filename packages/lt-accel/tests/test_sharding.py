@@ -185,6 +185,77 @@ def test_ddp_with_a_static_graph_and_a_second_training() -> None:
     close(found, {"training 0": gradients(model), "training 1": gradients(model)})
 
 
+def test_ddp_refuses_a_backward_pass_that_would_average_nothing() -> None:
+    chosen = two("ddp")
+    backend, world = chosen.backend, chosen.world
+
+    def main() -> dict[str, Any]:
+        model = Pair()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        backend.setup(model, [optimizer])
+        x, y = part(world, *batches()[0])
+
+        def refused(loss: Tensor, **words: Any) -> None:
+            with pytest.raises(RuntimeError, match=r"Call the model in wrap_step\(fn, 'train'\)"):
+                backend.backward(loss, **words)
+            backend.zero_grad(optimizer)
+
+        refused(model.other(x, y))  # never wrapped
+        backend.backward(model.other(x, y), sync=False)  # asks for nothing to be averaged
+        backend.zero_grad(optimizer)
+
+        def both(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+            return model.step(x, y)["loss"], model.other(x, y)
+
+        def total(x: Tensor, y: Tensor) -> Tensor:
+            return sum(both(x, y))  # type: ignore[return-value]
+
+        step = backend.wrap_step(total, "train")
+        open_ = backend.wrap_step(total, "accumulate")
+        found: dict[str, Any] = {}
+        loss = step(x, y)
+        backend.backward(loss, retain_graph=True)
+        found["once"] = gradients(model)
+        refused(loss)  # torch averages the first time only
+        refused(model.other(x, y))
+        backend.backward(open_(x, y), sync=False)
+        refused(model.other(x, y))
+        backend.backward(open_(x, y) / 2, sync=False)
+        backend.backward(step(x, y) / 2)
+        found["window"] = gradients(model)
+        # Losses that share no parameters: of one forward, and of two.
+        backend.zero_grad(optimizer)
+        for one in backend.wrap_step(both, "train")(x, y):
+            backend.backward(one)
+        found["two losses"] = gradients(model)
+        backend.zero_grad(optimizer)
+        first = backend.wrap_step(lambda: model.step(x, y), "train")()["loss"]
+        second = backend.wrap_step(lambda: model.other(x, y), "train")()
+        backend.backward(first)
+        backend.backward(second)
+        found["two forwards"] = gradients(model)
+        refused(model.other(x, y))
+        return found
+
+    model = Pair()
+    (model.step(*batches()[0])["loss"] + model.other(*batches()[0])).backward()
+    expected = gradients(model)
+    found = world.launch(main)
+    close(found, dict.fromkeys(["once", "window", "two losses", "two forwards"], expected))
+
+
+def test_one_rank_has_nobody_to_average_with() -> None:
+    chosen = select(accelerator="cpu", devices=1, strategy="ddp", precision="64-true")
+
+    def main() -> dict[str, Tensor | None]:
+        model = Pair()
+        chosen.backend.setup(model, [torch.optim.SGD(model.parameters(), lr=0.1)])
+        chosen.backend.backward(model.other(*batches()[0]))
+        return gradients(model)
+
+    close(chosen.world.launch(main), expected_gradients("other"))
+
+
 @pytest.mark.parametrize("policy", [None, {nn.Linear}, lambda module: type(module) is nn.Linear])
 def test_fsdp(policy: Any) -> None:
     chosen = two(FSDP(auto_wrap_policy=policy, reshard_after_forward=False if policy else None))
@@ -294,6 +365,109 @@ def test_tensor_parallel_by_a_plan() -> None:
     assert found["local"] == (3, 4)
     close(found["state"], dict(model.state_dict()))
     close(found["norms"], norms)
+
+
+class Headed(Wide):
+    """Some of its parameters are spread over ranks by a plan, others are not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(1, 1).double()
+
+    def step(self, x: Tensor, y: Tensor) -> Tensor:
+        return mse_loss(self.head(self.down(torch.relu(self.up(x)))), y)
+
+
+def planned(backend: Any, model: Headed) -> None:
+    from torch.distributed.fsdp import fully_shard
+    from torch.distributed.tensor.parallel import (
+        ColwiseParallel,
+        RowwiseParallel,
+        parallelize_module,
+    )
+
+    mesh = backend.device_mesh
+    plan = {"up": ColwiseParallel(), "down": RowwiseParallel()}
+    parallelize_module(model, mesh["tensor_parallel"], plan)
+    if mesh["data_parallel"].size() > 1:
+        fully_shard(model, mesh=mesh["data_parallel"])
+
+
+@pytest.mark.parametrize("data", [1, 2])
+def test_clipping_where_only_some_parameters_are_spread_by_the_plan(data: int) -> None:
+    strategy = TensorParallel(data_parallel_size=data, tensor_parallel_size=2)
+    chosen = select(accelerator="cpu", devices=2 * data, strategy=strategy, precision="64-true")
+    backend, world = chosen.backend, chosen.world
+
+    def main() -> dict[str, Any]:
+        model = Headed()
+        planned(backend, model)
+        backend.setup(model, [])
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        backend.setup(model, [optimizer])
+        step = backend.wrap_step(model.step, "train")
+        mine = world.rank // 2
+        norms = []
+        for index, (x, y) in enumerate(batches()):
+            backend.zero_grad(optimizer)
+            backend.backward(step(x[mine::data], y[mine::data]))
+            if index % 2:
+                assert backend.clip(optimizer, 0.01, "value") is None
+            else:
+                norms.append(float(backend.clip(optimizer, 0.05)))
+            backend.step(optimizer)
+        return {
+            "state": {name: whole(value) for name, value in model.state_dict().items()},
+            "norms": norms,
+        }
+
+    found = world.launch(main)
+    model = Headed()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    norms = []
+    for index, (x, y) in enumerate(batches()):
+        optimizer.zero_grad()
+        model.step(x, y).backward()
+        if index % 2:
+            nn.utils.clip_grad_value_(model.parameters(), 0.01)
+        else:
+            norms.append(float(nn.utils.clip_grad_norm_(model.parameters(), 0.05)))
+        optimizer.step()
+    close(found["state"], dict(model.state_dict()))
+    close(found["norms"], norms)
+
+
+def test_an_overflow_where_only_some_parameters_are_spread_is_everybodys() -> None:
+    chosen = select(accelerator="cpu", devices=2, strategy=TensorParallel(), precision="16-mixed")
+    backend, world = chosen.backend, chosen.world
+
+    def main() -> Any:
+        model = Headed().float()
+        planned(backend, model)
+        backend.setup(model, [])
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        backend.setup(model, [optimizer])
+        step = backend.wrap_step(model.step, "train")
+        taken, norms = [], []
+        for index, (x, y) in enumerate(batches()):
+            backend.zero_grad(optimizer)
+            backend.backward(step(x.float(), y.float()) / 100)
+            if index == 1 and world.rank:
+                model.up.weight.grad.to_local()[0, 0] = torch.inf
+            if index == 2 and world.rank:
+                model.head.weight.grad.fill_(torch.nan)
+            norms.append(float(backend.clip(optimizer, 0.05)))
+            taken.append(backend.step(optimizer))
+        return world.gather((taken, norms[0], backend.loss_scale))
+
+    model = Headed().float()
+    x, y = batches()[0]
+    (model.step(x.float(), y.float()) / 100).backward()
+    expected = float(nn.utils.clip_grad_norm_(model.parameters(), 0.05))
+    for taken, norm, scale in world.launch(main):
+        assert taken == [True, False, False, True]
+        assert norm == pytest.approx(expected, rel=1e-2)
+        assert scale == 2.0**14
 
 
 def test_a_program_that_cannot_be_spread() -> None:

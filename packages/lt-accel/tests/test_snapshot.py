@@ -57,6 +57,64 @@ def test_optimizers_go_on_with_the_same_bits(make: Any, dtype: torch.dtype) -> N
         assert torch.equal(fresh.bias, model.bias)
 
 
+def stepped(make: Any) -> Any:
+    model = nn.Linear(3, 2)
+    optimizer = make(model.parameters())
+    train(model, optimizer, 1, seed=1)
+    return optimizer
+
+
+def heavy_ball(parameters: Any) -> Any:
+    return torch.optim.SGD(parameters, lr=0.1, momentum=0.9)
+
+
+@pytest.mark.parametrize(
+    ("saved", "now", "said"),
+    [
+        (
+            torch.optim.Adam,
+            heavy_ball,
+            r"Received SGD and a .* of Adam or AdamW: it lacks .*momentum",
+        ),
+        (
+            torch.optim.AdamW,
+            heavy_ball,
+            r"Received SGD and a .* of Adam or AdamW: it lacks .*momentum",
+        ),
+        (
+            heavy_ball,
+            torch.optim.Adam,
+            "Received Adam and a state with the settings of SGD: it lacks ",
+        ),
+        (torch.optim.Adam, torch.optim.NAdam, "Received NAdam and a .*: it lacks mu_product"),
+        (torch.optim.RMSprop, torch.optim.Adagrad, "Received Adagrad and a .* of RMSprop: it"),
+    ],
+)
+def test_a_state_of_another_optimizer_is_refused(saved: Any, now: Any, said: str) -> None:
+    state, optimizer = stepped(saved).state_dict(), now(nn.Linear(3, 2).parameters())
+    with pytest.raises(ValueError, match=said):
+        restore_optimizer(optimizer, state)
+
+
+def test_what_no_optimizer_of_torch_takes_is_listed() -> None:
+    state = {"state": {}, "param_groups": [{"params": [0, 1], "speed": 3, "rate": 1}]}
+    with pytest.raises(ValueError, match=r"Received SGD .*the settings rate, speed: it lacks"):
+        restore_optimizer(heavy_ball(nn.Linear(3, 2).parameters()), state)
+
+
+def test_settings_beside_those_of_the_optimizer_are_kept() -> None:
+    """A schedule's, or the user's; and those that an older torch did not have yet."""
+    state = stepped(torch.optim.Adam).state_dict()
+    (group,) = state["param_groups"]
+    group |= {"initial_lr": 0.5, "name": "all"}
+    del group["fused"], group["maximize"]
+    optimizer = torch.optim.Adam(nn.Linear(3, 2).parameters())
+    restore_optimizer(optimizer, state)
+    found = optimizer.param_groups[0]
+    assert (found["initial_lr"], found["name"]) == (0.5, "all")
+    assert (found["fused"], found["maximize"]) == (None, False)
+
+
 def test_copies_share_nothing() -> None:
     tensor = torch.ones(2, requires_grad=True)
     inner = {"deep": [1]}

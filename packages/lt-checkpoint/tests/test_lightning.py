@@ -1,8 +1,12 @@
 """Lightning's files, with and without Lightning."""
 
+import argparse
 import datetime
+import enum
 import os
 import pickle
+import re
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +14,7 @@ import pytest
 import torch
 
 from lt_checkpoint import FolderStore, lightning, load, save
+from lt_checkpoint.numpy_numbers import NumberType, number
 
 
 def of_lightning(**more: Any) -> dict[str, Any]:
@@ -47,6 +52,79 @@ def test_what_is_more_than_data_is_refused_and_not_run(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match="holds tensors and data"):
             load(tmp_path / name)
     assert not (tmp_path / "made").exists()
+
+
+class Choice(enum.Enum):
+    A = 1
+
+
+@pytest.mark.parametrize("part", ["hyper_parameters", "callbacks"])
+@pytest.mark.parametrize(
+    ("value", "name"),
+    [
+        (argparse.Namespace(lr=0.1), "argparse.Namespace"),
+        (Choice.A, f"{__name__}.Choice"),
+        (Evil(Path("made")), f"{os.mkdir.__module__}.mkdir"),
+    ],
+)
+def test_what_is_refused_is_named(tmp_path: Path, part: str, value: Any, name: str) -> None:
+    torch.save(of_lightning(**{part: {"a": [value]}}), tmp_path / "a.ckpt")
+    with pytest.raises(ValueError, match=rf"refuses: it names {re.escape(name)}, which") as error:
+        load(tmp_path / "a.ckpt")
+    assert "\x1b" not in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_numbers_of_numpy_are_read_as_pythons(tmp_path: Path) -> None:
+    numpy = pytest.importorskip("numpy")
+    kinds = ["float16", "float32", "float64", "bool"]
+    kinds += [f"{sign}int{size}" for sign in ("", "u") for size in (8, 16, 32, 64)]
+    numbers = [numpy.dtype(kind).type(value) for kind in kinds for value in (0, 1.5, 100)]
+    numbers += [numpy.float64("nan"), numpy.int8(-128), numpy.uint64(2**64 - 1)]
+    torch.save(of_lightning(hyper_parameters={"all": numbers}), tmp_path / "a.ckpt")
+    found = load(tmp_path / "a.ckpt")["hyper_parameters"]["all"]
+    assert repr(found) == repr([number.item() for number in numbers])
+
+
+@pytest.mark.parametrize("order", ["<", ">", "="])
+def test_numbers_of_another_machine_are_read(order: str) -> None:
+    kind = NumberType("f8", False, True)
+    kind.__setstate__((3, order, None, None, None, -1, -1, 0))
+    assert number(kind, struct.pack(f"{order}d", 0.1)) == 0.1
+
+
+def test_other_parts_of_numpy_are_refused_by_name(tmp_path: Path) -> None:
+    numpy = pytest.importorskip("numpy")
+    double = numpy.dtype("float64")
+    record = numpy.zeros(1, dtype=[("a", "f8")])[0]
+    for value, name in [
+        (numpy.zeros(2), r"numpy\.\w+\.multiarray\._reconstruct"),
+        (double, r"numpy\.dtype"),
+        ([numpy.float64(1), {"deep": (double,)}], r"numpy\.dtype"),
+        (numpy.float32, r"numpy\.float32"),
+        (numpy.str_("a"), r"numpy\.dtype\('U1'\)"),
+        (numpy.complex64(1), r"numpy\.dtype\('c8'\)"),
+        (record, r"numpy\.dtype\('V8'\)"),
+    ]:
+        torch.save(of_lightning(callbacks={"a": value}), tmp_path / "a.ckpt")
+        with pytest.raises(ValueError, match=rf"refuses: it names {name}, which is more"):
+            load(tmp_path / "a.ckpt")
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: NumberType("f8").__setstate__((3, "<", None, ("a",), {}, 8, 1, 0)), "numpy.dtype"),
+        (lambda: NumberType(["f8"]), "numpy.dtype"),
+        (lambda: number("f8", b"12345678"), "numpy.generic"),
+        (lambda: number(NumberType("f8"), "12345678"), "numpy.generic"),
+    ],
+)
+def test_a_type_with_more_to_it_is_refused(make: Any, said: str) -> None:
+    with pytest.raises(pickle.UnpicklingError, match=said):
+        make()
+    with pytest.raises(struct.error):
+        number(NumberType("f8"), b"1234")
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"not a checkpoint at all", b"\x80\x02."])

@@ -1,6 +1,8 @@
+from pathlib import Path
+
 import pytest
 
-from lt_checkpoint import ModelCheckpoint, names
+from lt_checkpoint import ModelCheckpoint, names, save
 
 
 @pytest.mark.parametrize(
@@ -15,6 +17,12 @@ from lt_checkpoint import ModelCheckpoint, names
         ("{val/loss:.1f}", {"val/loss": 0.25}, "val_loss=0.2"),
         ("{a.b}", {"a.b": 1}, "a.b=1"),
         ("{x}", {"x": float("nan")}, "x=nan"),
+        ("{x:03d}", {"x": float("nan")}, "x=nan"),
+        ("{x:03d}", {"x": float("-inf")}, "x=-inf"),
+        ("{x:.2f}", {"x": float("nan")}, "x=nan"),
+        ("{x:03d}", {"x": 7.9}, "x=007"),
+        ("{epoch:x}", {"epoch": 26}, "epoch=1a"),
+        ("{epoch:_>4}", {"epoch": 7}, "epoch=___7"),
         ("plain", {}, "plain"),
     ],
 )
@@ -31,12 +39,40 @@ def test_names_can_be_left_out() -> None:
 def test_a_format_that_no_number_has_is_said() -> None:
     with pytest.raises(ValueError, match=r"Received \{x:q\} in filename='\{x:q\}' and the value 1"):
         names.filled("{x:q}", {"x": 1})
-    with pytest.raises(ValueError, match="nan"):
-        names.filled("{x:d}", {"x": float("nan")})
+
+
+@pytest.mark.parametrize("template", ["{x:q}", "{val:x}", "{val:s}", "{step:s}", "{epoch:,_}"])
+def test_such_a_format_is_said_at_the_start(template: str) -> None:
+    """``{val:x}`` is no metric ``val:x``, but ``val`` in a format that floats don't have."""
+    with pytest.raises(ValueError, match=r"A template formats numbers.*has a colon in its name"):
+        ModelCheckpoint(filename=template)
 
 
 @pytest.mark.parametrize(
-    "template", ["a/b", "{epoch}/x", ".hidden", "a\\b", "{epoch", "epoch}", "{}"]
+    "template", [names.DEFAULT, "{epoch:03d}", "{step:x}", "{val:.3e}", "{val:+08.2f}", "{val:d}"]
+)
+def test_formats_of_numbers_pass(template: str) -> None:
+    assert ModelCheckpoint(filename=template).filename == template
+
+
+def test_names_that_no_file_system_takes_are_refused_at_the_start(tmp_path: Path) -> None:
+    longest = "x" * (names.LONGEST - len("99999")) + "{step:05d}"
+    with pytest.raises(ValueError, match=r"at most 200 bytes long.*one that gives 201"):
+        ModelCheckpoint(filename="x" + longest)
+    with pytest.raises(ValueError, match="one that gives 202"):
+        ModelCheckpoint(filename="\u00e9" * 101)
+    with pytest.raises(ValueError, match="one that gives 220"):
+        ModelCheckpoint(filename="{step:0220d}")
+    callback = ModelCheckpoint(filename=longest, auto_insert_metric_name=False, dirpath=tmp_path)
+    save({"a": 1}, callback.format_checkpoint_name({"step": 99999}))
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        *("a/b", "{epoch}/x", ".hidden", "a\\b", "{epoch", "epoch}", "{}", "{.m}", "a\0b", "a\nb"),
+        *("{epoch:/>5}", "{epoch:\\>5}", "{epoch:.>5}", "{epoch:c}", "{a\\b}"),
+    ],
 )
 def test_what_is_no_name_is_refused(template: str) -> None:
     with pytest.raises(ValueError, match=r"filename (is|holds)"):

@@ -5,7 +5,7 @@ import pickle
 from typing import Any
 
 import pytest
-from toys import Calling, Line, Stream, batches, by_hand, make_trainer
+from toys import Calling, Halving, Line, Stream, batches, by_hand, make_trainer
 
 from lt_loop import Callback
 from lt_loop.solo import DuckBackend
@@ -53,6 +53,51 @@ def test_a_state_shares_nothing_with_the_run_it_was_taken_from_or_given_to() -> 
         again = History()
         make_trainer(max_epochs=1, callbacks=again).fit(Line(), DATA, ckpt_path=state)
         assert again.seen == first.seen == [0, 1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("lower", [2, 3])
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_an_epoch_is_over_where_a_lower_limit_leaves_nothing_of_it(
+    lower: int, accumulate: int
+) -> None:
+    """It ends as any does: the schedules of epochs are stepped, validation runs once."""
+
+    class Watching(Line):
+        def __init__(self) -> None:
+            super().__init__()
+            self.happened: list[tuple[str, int, float]] = []
+
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            self._note("train")
+            return super().training_step(batch, batch_idx)
+
+        def validation_step(self, batch: Any, batch_idx: int) -> None:
+            self._note("validate")
+
+        def configure_optimizers(self) -> Any:
+            optimizer = super().configure_optimizers()
+            return [optimizer], [Halving(optimizer)]
+
+        def _note(self, what: str) -> None:
+            trainer = self.trainer
+            rate = trainer.optimizers[0].param_groups[0]["lr"]
+            self.happened.append((what, trainer.current_epoch, rate))
+
+    state = left_at(3, Watching(), max_epochs=2)
+    program = Watching()
+    trainer = make_trainer(
+        max_epochs=2,
+        limit_train_batches=lower,
+        accumulate_grad_batches=accumulate,
+        on_mismatch="accept",
+        num_sanity_val_steps=0,
+    )
+    trainer.fit(program, DATA, DATA[:1], ckpt_path=state)
+    assert program.happened == [
+        ("validate", 0, 0.01),  # once halved
+        *[("train", 1, 0.01)] * lower,
+        ("validate", 1, 0.005),
+    ]
 
 
 class Ending(Line):

@@ -39,6 +39,12 @@ def network() -> Contrast:
 SAMPLES = torch.linspace(-1, 1, 24, dtype=torch.float64).reshape(2, 4, 3)
 
 
+def refusal(call: Callable[[], Any]) -> str:
+    with pytest.raises(ValueError, match="the same shape and dtype on every rank") as refused:
+        call()
+    return str(refused.value)
+
+
 def be(rank: int, folder: str) -> None:
     dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
     module = network()
@@ -50,6 +56,14 @@ def be(rank: int, folder: str) -> None:
     loss.backward()
     found |= {"loss": loss.detach(), "grad": module.layer.weight.grad}
     found["own group"] = module.all_gather(torch.tensor([rank]), group=dist.group.WORLD)
+    found["refused"] = [
+        refusal(lambda: module.all_gather(torch.ones(3 + rank, 2))),
+        refusal(lambda: module.all_gather(torch.ones(4 - rank), sync_grads=True)),
+        refusal(lambda: module.all_gather({"n": torch.ones(2), "x": [rank if rank else 0.5]})),
+        refusal(lambda: module.all_gather({k: torch.ones(2) for k in ("ab", "ba")[rank]})),
+        refusal(lambda: module.all_gather([torch.ones(2)] * (1 + rank))),
+    ]
+    found["afterwards"] = module.all_gather(rank)
     torch.save(found, f"{folder}/{rank}.pt", pickle_protocol=4)
     dist.barrier()
     dist.destroy_process_group()
@@ -74,6 +88,17 @@ def test_each_tensor_is_stacked_over_ranks(found: list[Any]) -> None:
         assert one["plain"].shape == (2, 2, 0)
         assert one["own group"].tolist() == [[0], [1]]
         assert not one["detached"]
+
+
+def test_ranks_that_differ_are_told_so_instead_of_being_ended(found: list[Any]) -> None:
+    assert found[0]["refused"] == found[1]["refused"]
+    uneven, graph, dtype, order, more = found[0]["refused"]
+    assert "Received (3, 2) float32 on rank 0, and (4, 2) float32 on rank 1. Pad them" in uneven
+    assert "Received (4,) float32 on rank 0, and (3,) float32 on rank 1." in graph
+    assert "Received ['x'][0]: () float32 on rank 0, and ['x'][0]: () int64 on rank 1." in dtype
+    assert "['a']: (2,) float32; ['b']: (2,) float32 on rank 0, and ['b']: (2,) f" in order
+    assert "Received nothing else on rank 0, and [1]: (2,) float32 on rank 1." in more
+    assert found[0]["afterwards"].tolist() == [0, 1]
 
 
 def test_gradients_flow_back_as_in_one_process_with_all_samples(found: list[Any]) -> None:

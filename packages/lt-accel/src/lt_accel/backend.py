@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Literal, TypeVar, cast, final
+from typing import Any, Literal, TypeVar, cast, final, get_args
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,7 @@ from lt_accel.reading import read
 from lt_accel.scaling import LossScaler
 from lt_accel.sharding import Sharding, Unsharded
 from lt_accel.snapshot import copied, load_program, move_optimizer, restore_optimizer
+from lt_accel.spelling import suggestion
 from lt_accel.switches import Switches
 from lt_accel.world import TorchWorld
 
@@ -31,6 +32,7 @@ Phase = Literal[
     "evaluate_in_fit",
     "sanity_check",
 ]
+PHASES: tuple[str, ...] = get_args(Phase)
 
 
 @final
@@ -205,7 +207,15 @@ class TorchBackend:
         evaluation loop, a function or a generator function, and gets inference mode or no-grad,
         which a generator is in only while it runs itself; ``"evaluate_in_fit"`` gets no-grad. A
         function wrapped for ``"sanity_check"`` leaves all random generators as they were.
+
+        Raises:
+            ValueError: there is no such phase.
         """
+        if phase not in PHASES:
+            raise ValueError(
+                f"A phase is one of {', '.join(PHASES)}. Received phase={phase!r}."
+                f"{suggestion(str(phase), PHASES)}"
+            )
         if phase == "evaluate":
             return self._evaluation()(fn)
         if phase == "evaluate_in_fit":  # tensors of inference mode can't be trained with
@@ -245,6 +255,7 @@ class TorchBackend:
             **options: those of ``Tensor.backward``.
 
         Raises:
+            RuntimeError: the loss did not come through a wrapped step, so ranks would not agree.
             TypeError: the loss is no tensor.
             ValueError: the loss is no scalar, or depends on nothing that requires a gradient.
         """

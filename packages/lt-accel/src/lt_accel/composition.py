@@ -25,7 +25,7 @@ def sharding_for(
     if isinstance(world, SingleProcess):
         return Unsharded()
     kind = world.devices[0].type
-    if sync_batchnorm and kind == "cpu" and world.world_size > 1:
+    if sync_batchnorm and kind == "cpu":
         raise ValueError(
             "torch shares batch statistics between GPUs only. Received sync_batchnorm=True and "
             "accelerator='cpu'. Drop one of them."

@@ -1,7 +1,7 @@
 """Gradients: dropping and clipping them, and the errors of a loss that has none."""
 
-from collections.abc import Iterator
-from typing import Any, Literal
+from collections.abc import Iterable, Iterator
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor
@@ -25,6 +25,18 @@ def drop(optimizer: Any) -> None:
             parameter.grad = None
 
 
+def by_mesh(parameters: Iterable[Tensor]) -> list[list[Tensor]]:
+    """Return the parameters that have gradients, those spread over one mesh together.
+
+    Torch computes on spread tensors of one mesh, or on ordinary ones, but on no mixture of them.
+    """
+    parts: dict[Any, list[Tensor]] = {}
+    for parameter in parameters:
+        if parameter.grad is not None:
+            parts.setdefault(getattr(parameter.grad, "device_mesh", None), []).append(parameter)
+    return list(parts.values())
+
+
 def clip(optimizer: Any, value: float, algorithm: Literal["norm", "value"]) -> Tensor | None:
     """Clip gradients in place with torch's own functions.
 
@@ -40,14 +52,35 @@ def clip(optimizer: Any, value: float, algorithm: Literal["norm", "value"]) -> T
         ValueError: there is no such algorithm.
     """
     parameters = list(parameters_of(optimizer))
+    parts = by_mesh(parameters)
     if algorithm == "norm":
+        if len(parts) > 1:
+            return _clip_parts(parts, value)
         return torch.nn.utils.clip_grad_norm_(parameters, value)
     if algorithm == "value":
-        torch.nn.utils.clip_grad_value_(parameters, value)
+        for part in parts:
+            torch.nn.utils.clip_grad_value_(part, value)
         return None
     raise ValueError(
         f"Gradients are clipped by 'norm' or by 'value'. Received algorithm={algorithm!r}."
     )
+
+
+@torch.no_grad()
+def _clip_parts(parts: list[list[Tensor]], value: float) -> Tensor:
+    """Clip as torch would if it could compute on all of the gradients together."""
+    norms = []
+    for part in parts:
+        norm: Any = torch.nn.utils.get_total_norm(cast(list[Tensor], [p.grad for p in part]))
+        norms.append(norm.full_tensor() if hasattr(norm, "full_tensor") else norm)
+    total: Tensor = torch.linalg.vector_norm(torch.stack(norms))
+    factor = torch.clamp(value / (total + 1e-6), max=1.0)
+    for part in parts:
+        gradients: list[Any] = [parameter.grad for parameter in part]
+        # A rank's share is scaled by itself: multiplying asks nothing of the others.
+        locals_ = [g.to_local() if hasattr(g, "to_local") else g for g in gradients]
+        torch._foreach_mul_(locals_, factor)
+    return total
 
 
 def first_non_finite(program: Any, optimizer: Any) -> str | None:

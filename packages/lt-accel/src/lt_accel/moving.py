@@ -1,6 +1,7 @@
 """Moving of batches: tensors inside any nesting of containers, by hand and without waiting."""
 
 import copy
+from collections import ChainMap, deque
 from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import fields, is_dataclass
 from typing import Any, Protocol, cast, final
@@ -26,10 +27,10 @@ class Place(Protocol):
 def move(batch: Any, device: torch.device | str) -> Any:
     """Return a batch on a device.
 
-    Tensors are found in dicts, lists, tuples, named tuples and dataclasses, nested at will;
-    anything else with a method ``to(device)`` is asked to move itself, and what is left (numbers,
-    strings, arrays) is returned as it is. Containers are copied, never changed. Copies from pinned
-    memory to a GPU do not wait.
+    Tensors are found in mappings, lists, tuples, named tuples, sets, deques and dataclasses, nested
+    at will; anything else with a method ``to(device)`` is asked to move itself, and what is left
+    (numbers, strings, arrays) is returned as it is. Containers are copied, never changed. Copies
+    from pinned memory to a GPU do not wait.
 
     >>> move({"x": [torch.ones(2), "name"]}, "cpu")
     {'x': [tensor([1., 1.]), 'name']}
@@ -89,19 +90,33 @@ class Mover:
             return batch
         if callable(getattr(batch, "to", None)):
             moved = batch.to(self._device)
-            return batch if moved is None else moved  # some move themselves and forget to say so
-        if isinstance(batch, tuple):
-            parts = [self(part) for part in batch]
-            return type(batch)(*parts) if hasattr(batch, "_fields") else type(batch)(parts)
-        if isinstance(batch, list):
-            return _copied(batch, lambda new: new.__setitem__(slice(None), map(self, batch)))
-        if isinstance(batch, MutableMapping):
-            return _copied(batch, lambda new: new.update({k: self(v) for k, v in batch.items()}))
+            moved = batch if moved is None else moved  # some move themselves and forget to say so
+            if self._dtype is None or not isinstance(moved, MutableMapping):
+                return moved
+            batch = moved  # there, but of its own dtypes
         if isinstance(batch, Mapping):
-            return type(batch)({k: self(v) for k, v in batch.items()})  # type: ignore[call-arg]
+            return self._mapping(batch)
+        if isinstance(batch, tuple | list | deque | set | frozenset):
+            return self._parts(batch)
         if is_dataclass(batch):
             return _copied(batch, lambda new: self._fields(batch, new))
         return batch
+
+    def _mapping(self, old: Mapping[Any, Any]) -> Any:
+        if isinstance(old, ChainMap):
+            return type(old)(*map(self, old.maps))
+        if isinstance(old, MutableMapping):
+            return _copied(old, lambda new: self._values(old, new))
+        return type(old)({k: self(v) for k, v in old.items()})  # type: ignore[call-arg]
+
+    def _parts(self, old: Any) -> Any:
+        if isinstance(old, list):
+            return _copied(old, lambda new: new.__setitem__(slice(None), map(self, old)))
+        parts, kind = [self(part) for part in old], type(old)
+        if isinstance(old, deque):
+            return _copied(old, lambda new: (new.clear(), new.extend(parts)))
+        # A named tuple's own way goes past the __new__ of a subclass, which may ask for less.
+        return getattr(kind, "_make", kind)(parts)
 
     def _packed(self, packed: PackedSequence) -> PackedSequence:
         # torch's annotations of this method lack the device.
@@ -110,6 +125,10 @@ class Mover:
             moved = moved.to(dtype=self._dtype)
         return cast(PackedSequence, moved)
 
+    def _values(self, old: Any, new: Any) -> None:
+        for key, value in old.items():
+            new[key] = self(value)  # not by update(), which a Counter adds with
+
     def _fields(self, old: Any, new: Any) -> None:
         for field in fields(old):
             if hasattr(old, field.name):
@@ -117,7 +136,7 @@ class Mover:
                 object.__setattr__(new, field.name, self(getattr(old, field.name)))
 
 
-def _copied(old: Any, fill: Callable[[Any], None]) -> Any:
+def _copied(old: Any, fill: Callable[[Any], object]) -> Any:
     """Copy a container of an unknown class, which may hold more than its parts, and refill it."""
     new = copy.copy(old)
     fill(new)

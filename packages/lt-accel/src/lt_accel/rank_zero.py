@@ -7,7 +7,7 @@ from typing import ParamSpec, TypeVar, overload
 
 import torch.distributed as dist
 
-from lt_accel.environment import placement
+from lt_accel.environment import rank_of
 from lt_accel.membership import is_up
 
 P = ParamSpec("P")
@@ -40,7 +40,4 @@ def rank_zero_only(fn: Callable[P, T], default: object = None) -> Callable[P, ob
 
 
 def _rank() -> int:
-    if is_up():
-        return dist.get_rank()
-    place = placement(os.environ)
-    return 0 if place is None else place.rank
+    return dist.get_rank() if is_up() else rank_of(os.environ)

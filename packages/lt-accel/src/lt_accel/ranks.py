@@ -1,6 +1,7 @@
 """Ranks: what runs in a process that we started."""
 
 import faulthandler
+import multiprocessing
 import os
 import pickle
 import signal
@@ -166,6 +167,9 @@ def _fail(job: Job, place: Placement, pulse: Pulse, error: BaseException) -> Non
     if record.secondary:
         time.sleep(PATIENCE)
     job.board.set(place.local_rank, Column.STATE, State.FAILED)
+    for child in multiprocessing.active_children():
+        if child.daemon:  # workers of loaders, whom Python would end on a longer way out
+            child.terminate()
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(1)  # past whatever would wait for the others

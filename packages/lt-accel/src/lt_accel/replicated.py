@@ -2,6 +2,7 @@
 
 import gc
 import inspect
+import math
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar, cast, final
 
@@ -50,6 +51,8 @@ class Replicated(Sharding):
         self._within = False  # whether a step is under way
         self._prepared = False  # whether it has been differentiated
         self._records = False  # whether the next backward pass records a static graph
+        self._owed = 0.0  # how many backward passes the last training forwards may be followed by
+        self._differentiated = False  # whether one of them was
         self.reason = strategy.name
 
     def spread(self, program: Any, device: torch.device, convert: Callable[[Any], bool]) -> bool:
@@ -97,6 +100,7 @@ class Replicated(Sharding):
             parallel.register_comm_hook(options.ddp_comm_state, hook)
         step.finish = self._finish
         self._records = options.static_graph
+        self._owed = 0.0
         self._parallel = parallel
 
     def wrap(self, fn: Fn, phase: str) -> Fn:
@@ -114,7 +118,10 @@ class Replicated(Sharding):
             flags["require_backward_grad_sync"] = sync or self._records
             self._within = True
             try:
-                return parallel(fn, *arguments, **words)
+                output = parallel(fn, *arguments, **words)
+                if flags["require_backward_grad_sync"]:
+                    self._expect(output)
+                return output
             finally:
                 self._within = False
                 if sync:  # no window is open: the next step takes rank 0's buffers
@@ -136,9 +143,29 @@ class Replicated(Sharding):
             used = self._strategy.find_unused_parameters
             parallel.reducer.prepare_for_backward(list(_find_tensors(loss)) if used else [])
             self._prepared = True
+        elif sync and not self._owed and self._world.world_size > 1:
+            raise RuntimeError(
+                "DDP averages the gradients of a forward that went through it. Received a backward "
+                "pass with no step before it that was wrapped for 'train' and still has a loss to "
+                "differentiate. Call the model in wrap_step(fn, 'train') once for each backward "
+                "pass, add losses that share parameters up, or call backward within the step."
+            )
+        else:
+            self._owed = max(self._owed - 1, 0.0)
+        self._differentiated = True
         with self._world.pulse:
             backward()
         self._records = False
+
+    def _expect(self, output: Any) -> None:
+        """Note how many backward passes may follow a forward: one for each tensor it returned.
+
+        Forwards in a row may each be followed by one; torch averages once all parameters had
+        theirs. What an object of an unknown class holds can't be counted.
+        """
+        losses = sum(1 for tensor in _find_tensors(output) if tensor.requires_grad) or math.inf
+        self._owed = losses + (0.0 if self._differentiated else self._owed)
+        self._differentiated = False
 
     def _finish(self, output: Any) -> None:
         """Keep the wrapper from preparing for a backward pass that was already, or won't come."""

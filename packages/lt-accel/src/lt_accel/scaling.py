@@ -1,10 +1,14 @@
 """Loss scaling for float16: up before the backward pass, down again before the step."""
 
+from types import SimpleNamespace
 from typing import Any, cast, final
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 from torch.optim import Optimizer
+
+from lt_accel.gradients import by_mesh, parameters_of
 
 
 @final
@@ -46,6 +50,32 @@ class Watched:
 
 
 @final
+class _Scaler(torch.amp.GradScaler):
+    """Torch's scaler, for optimizers of which some parameters are spread over ranks too."""
+
+    def _unscale_grads_(
+        self, optimizer: Optimizer, inv_scale: Tensor, found_inf: Tensor, allow_fp16: bool
+    ) -> dict[torch.device, Tensor]:
+        """Unscale parameters of one mesh together; tell all ranks what any of them found.
+
+        Of gradients that are all spread over all ranks, torch tells them itself.
+        """
+        parts = by_mesh(parameters_of(optimizer))
+        found: dict[torch.device, Tensor] = {}
+        for part in parts:
+            some = cast(Optimizer, SimpleNamespace(param_groups=[{"params": part}]))
+            for device, seen in (
+                super()._unscale_grads_(some, inv_scale, found_inf, allow_fp16).items()
+            ):
+                found[device] = torch.maximum(found[device], seen) if device in found else seen
+        meshes = [getattr(part[0].grad, "device_mesh", None) for part in parts]
+        if any(meshes) and [mesh and mesh.size() for mesh in meshes] != [dist.get_world_size()]:
+            for seen in found.values():
+                dist.all_reduce(seen, dist.ReduceOp.MAX)
+        return found
+
+
+@final
 class LossScaler:
     """Scales losses up and gradients down again, so that small float16 gradients survive.
 
@@ -56,7 +86,7 @@ class LossScaler:
 
     def __init__(self, device_type: str) -> None:
         """Make a scaler of torch's usual settings."""
-        self._scaler = torch.amp.GradScaler(device_type)
+        self._scaler = _Scaler(device_type)
         self._watched: dict[Any, Watched] = {}
         self._judged_since_update = False
 

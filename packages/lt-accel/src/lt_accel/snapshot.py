@@ -1,13 +1,17 @@
 """Snapshots: copies of state that later steps cannot change, and putting them back."""
 
 import copy
+import inspect
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
+import torch
 from torch import Tensor
 
 from lt_accel.gradients import parameters_of
+
+_TELLS_NOTHING = {"params", "defaults", "decoupled_weight_decay"}  # Adam has the last for AdamW
 
 
 def copied(state: Any) -> Any:
@@ -30,7 +34,7 @@ def restore_optimizer(optimizer: Any, state: Mapping[str, Any]) -> None:
     it is.
 
     Raises:
-        ValueError: the state is of another number of parameters.
+        ValueError: the state is of another number of parameters, or of another optimizer.
     """
     saved = copied(dict(state))
     indices = [index for group in saved["param_groups"] for index in group["params"]]
@@ -44,13 +48,52 @@ def restore_optimizer(optimizer: Any, state: Mapping[str, Any]) -> None:
     for index, parameter in pairs:
         if one := saved["state"].get(index):
             saved["state"][index] = {key: spread_like(v, parameter) for key, v in one.items()}
-    optimizer.load_state_dict(saved)
+    _load_settings_and_state(optimizer, saved)
     for index, parameter in pairs:
         loaded = optimizer.state.get(parameter, {})
         for name, value in saved["state"].get(index, {}).items():
             now = loaded.get(name)
             if isinstance(value, Tensor) and isinstance(now, Tensor) and now.dtype != value.dtype:
                 loaded[name] = value.to(now.device)
+
+
+def _load_settings_and_state(optimizer: Any, saved: dict[str, Any]) -> None:
+    """Load a state, and see that every setting of the optimizer is in it.
+
+    torch takes the settings of any optimizer, and the next step misses those of this one. What may
+    be missing in a state of an older torch, its optimizers fill in themselves.
+    """
+    had = [set(group) & set(getattr(optimizer, "defaults", ())) for group in optimizer.param_groups]
+    missing: set[str] = set()
+    cause: KeyError | None = None
+    try:
+        optimizer.load_state_dict(saved)
+    except KeyError as error:  # what its optimizers raise at a state that is not theirs
+        missing, cause = {str(error.args[0]) if error.args else "something"}, error
+    else:
+        for names, group in zip(had, optimizer.param_groups, strict=True):
+            missing |= names - set(group)
+    if missing:
+        raise ValueError(
+            "An optimizer's state is put back into an optimizer of the same kind. Received "
+            f"{type(optimizer).__name__} and a state {_described(saved)}: it lacks "
+            f"{_listed(sorted(missing))}. Make the optimizer that the state is of, or load the "
+            "weights alone and begin anew with this one."
+        ) from cause
+
+
+def _described(saved: Mapping[str, Any]) -> str:
+    """Say which of torch's optimizers a state may be of, by the settings that are in it."""
+    settings = set(saved["param_groups"][0]) if saved["param_groups"] else set()
+    fitting: dict[int, list[str]] = {}
+    for name, kind in sorted(vars(torch.optim).items()):
+        if isinstance(kind, type) and issubclass(kind, torch.optim.Optimizer):
+            takes = set(inspect.signature(kind).parameters) - _TELLS_NOTHING
+            if takes and takes <= settings:
+                fitting.setdefault(len(takes), []).append(name)
+    if fitting:
+        return f"with the settings of {' or '.join(fitting[max(fitting)])}"
+    return f"with the settings {_listed(sorted(settings - {'params'}))}"
 
 
 def load_program(program: Any, state: Mapping[str, Any]) -> None:

@@ -54,10 +54,12 @@ class Supervisor:
         self._thread.start()
 
     def __exit__(self, *_error: object) -> None:
-        """End."""
+        """End; what ranks that were killed had started themselves ends too."""
         self._over.set()
         with contextlib.suppress(VanishedError):  # too late: torch's launcher has noticed
             self._thread.join()
+        for row in self._rows(State.RUNNING):
+            _send_to_group(self._board.get(row, Column.PID), signal.SIGKILL)
 
     def hand_on(self, number: signal.Signals) -> int:
         """Send a signal to all ranks, also to those that are not there yet.
@@ -168,6 +170,8 @@ class Supervisor:
             if status is not RUNS:
                 dead.append(row)
                 self.vanished.setdefault(self._board.get(row, Column.ATTEMPT), (row, status))
+                # Torch's launcher waits for a pipe to be closed that these hold open too.
+                _send_to_group(self._board.get(row, Column.PID), signal.SIGKILL)
         attempts = {
             self._board.get(row, Column.ATTEMPT) for row in (*self._rows(State.FAILED), *dead)
         }
@@ -210,6 +214,13 @@ class VanishedError(Exception):
 def _send(pid: int, number: int) -> None:
     with contextlib.suppress(ProcessLookupError):  # it just ended
         os.kill(pid, number)
+
+
+def _send_to_group(pid: int, number: int) -> None:
+    """Send a signal to what a rank has started: workers of its loaders, say."""
+    if pid > 0:  # 0 would mean our own
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # nothing, or not of ours
+            os.killpg(pid, number)
 
 
 RUNS = object()

@@ -7,7 +7,8 @@ from torch.utils.data import DataLoader, IterableDataset, SequentialSampler
 
 from lt_data.dealing import Deal
 from lt_data.orders import generators_of, samples_of, shards_itself
-from lt_data.passing import PassingReader, stateful_part
+from lt_data.own_state import position_keeper
+from lt_data.passing import PassingReader
 from lt_data.readers import Reader, log
 from lt_data.sampled import SampledReader
 from lt_data.settings import Settings
@@ -85,7 +86,7 @@ def is_taken_over(loader: Any, settings: Settings, *, alone: bool, name: str) ->
     """
     if not reads_like_torch(loader) or isinstance(loader.dataset, IterableDataset):
         return False
-    if stateful_part(loader) is loader:
+    if position_keeper(loader) is loader:
         return False
     if settings.order == "seeded":
         return True

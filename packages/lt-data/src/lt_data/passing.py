@@ -10,6 +10,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from lt_data.dealing import Deal
+from lt_data.own_state import position_keeper, state_of_samples
 from lt_data.readers import Reader, log
 from lt_data.seeding import BATCHES, WORKERS, mixed, put_back, seed_generators, states
 from lt_data.settings import Settings
@@ -19,6 +20,7 @@ from lt_data.workers import (
     copied,
     end_persistent_workers,
     end_workers_of,
+    has_nothing_more,
     reads_like_torch,
 )
 
@@ -30,7 +32,8 @@ class PassingReader(Reader):
     """Reads any iterable of batches; of several processes, each takes its turn.
 
     A list, a tuple or a range is entered at any position. What keeps its own state is given it
-    back. Anything else is read up to the position.
+    back. Anything else is read up to the position; where its samples have a state, they are given
+    that back then.
 
     A DataLoader, unless its order is to be torch's, is begun under random numbers of its own, and
     read so too where it has no workers; other iterables draw from the global generators as they
@@ -54,7 +57,9 @@ class PassingReader(Reader):
         self._loader, self._name, self._timeout = loader, name, float(settings.timeout)
         self.deal = Deal(place.rank, place.world_size, 1, place.training, place.training)
         self._lies_ready = type(loader) in (list, tuple, range)
-        self._stateful = stateful_part(loader)
+        self._stateful = position_keeper(loader)
+        self._samples: Any = None if self._stateful is not None else state_of_samples(loader)
+        self._state_of_samples: Any = None  # to be given back once the position is reached
         self.seeks = self._lies_ready or self._stateful is not None
         self._seeded = settings.order == "seeded" and isinstance(loader, DataLoader)
         self._each_seeded = settings.seed_samples
@@ -86,6 +91,8 @@ class PassingReader(Reader):
             batches = self._in_a_new_epoch(batches, word, ended=restored == "ended")
         elif position and not restored:
             batches = self._skipped(batches, position)
+        else:
+            self._give_back_samples()
         return batches if self.deal.world_size == 1 else self._deal_out(batches)
 
     def _iterate(self, word: int, number: int) -> Iterator[Any]:
@@ -135,8 +142,14 @@ class PassingReader(Reader):
 
     def _after(self, batches: Iterator[Any], position: int) -> Generator[Any, None, None]:
         deque(islice(batches, position), maxlen=0)
+        self._give_back_samples()
         while (batch := next(batches, _NONE)) is not _NONE:  # iter() might let it start anew
             yield batch
+
+    def _give_back_samples(self) -> None:
+        state, self._state_of_samples = self._state_of_samples, None
+        if state is not None:
+            self._samples.load_state_dict(state)
 
     def _deal_out(self, batches: Iterator[Any]) -> Generator[Any, None, None]:
         """Yield every batch that is this process's turn."""
@@ -163,14 +176,25 @@ class PassingReader(Reader):
 
     def capture(self) -> Any:
         """Return the loader's own state, that of its dataset, or None."""
-        part = self._stateful
+        part = self._samples if self._stateful is None else self._stateful
         return None if part is None else copy.deepcopy(part.state_dict())
 
     def restore(self, state: Any, *, ended: bool) -> None:
-        """Give the loader its state back."""
-        if self._stateful is not None and state is not None:
+        """Give the loader its state back; its samples theirs, where the position is reached."""
+        if state is None:
+            return
+        if self._stateful is not None:
             self._stateful.load_state_dict(copy.deepcopy(state))
             self._restored = "ended" if ended else "underway"
+        elif self._samples is not None:
+            self._state_of_samples = copy.deepcopy(state)
+
+    def exhausted(self) -> bool:
+        """Return whether the dataset of a DataLoader ended within the batch that was read last.
+
+        Its state is then that after the end, which may be that of a start.
+        """
+        return has_nothing_more(self._iterator)
 
     def end(self) -> None:
         """Let go of the epoch; an iterator that the user passed stays open."""
@@ -200,22 +224,6 @@ def _seeded(batches: Iterator[Any], word: int, first: int) -> Generator[Any, Non
         if batch is _NONE:
             return
         yield batch
-
-
-def stateful_part(loader: Any) -> Any:
-    """Return what keeps the position of a loader: itself, or its dataset; None where nothing does.
-
-    Of a DataLoader with workers the datasets are in the workers, out of reach.
-    """
-    parts = [loader]
-    dataset = getattr(loader, "dataset", None)
-    if dataset is not None and not getattr(loader, "num_workers", 0):
-        parts.append(dataset)
-    for part in parts:
-        names = ("state_dict", "load_state_dict")
-        if all(callable(getattr(part, name, None)) for name in names):
-            return part
-    return None
 
 
 def length_of(loader: Any) -> int | None:

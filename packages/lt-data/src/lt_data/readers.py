@@ -65,6 +65,10 @@ class Reader(ABC):
         """
         del state, ended
 
+    def exhausted(self) -> bool:
+        """Return whether nothing comes after the batch read last, as far as is known by now."""
+        return False
+
     @abstractmethod
     def end(self) -> None:
         """Let go of an epoch that was not read to its end; persistent workers stay."""

@@ -1,5 +1,6 @@
 """The sampled reader: a DataLoader over a dataset with samples, read in an order of our own."""
 
+import copy
 from collections.abc import Generator, Iterator
 from typing import Any, final
 
@@ -9,6 +10,7 @@ from torch.utils.data import DataLoader
 from lt_data.dealing import Deal
 from lt_data.fetching import Fetch, Ticket
 from lt_data.orders import Order, generators_of, order_of, samples_of
+from lt_data.own_state import state_of_samples
 from lt_data.readers import Reader
 from lt_data.seeding import SAMPLES, WORKERS, mixed, put_back, states
 from lt_data.settings import Settings
@@ -24,6 +26,7 @@ class SampledReader(Reader):
     Sampler, batch sampler, ``collate_fn``, workers, pinning and prefetching are the loader's. Each
     sample is fetched under random numbers of its own, and the generators of this process stand
     afterwards where they stood before. What comes before a position is skipped without loading it.
+    A dataset with a state of its own is given that back.
     """
 
     def __init__(
@@ -56,6 +59,7 @@ class SampledReader(Reader):
             batched=self._batched,
             seeded=settings.seed_samples,
         )
+        self._stateful = state_of_samples(loader)
         self._twin: DataLoader[Any] | None = None
         self._tickets = _Tickets()
         self._workers_generator = torch.Generator()
@@ -131,6 +135,16 @@ class SampledReader(Reader):
             "sampler": type(self._sampler).__name__,
             "drop_last": self.deal.drop_last,
         }
+
+    def capture(self) -> Any:
+        """Return the dataset's own state, or None."""
+        return None if self._stateful is None else copy.deepcopy(self._stateful.state_dict())
+
+    def restore(self, state: Any, *, ended: bool) -> None:
+        """Give the dataset its state back."""
+        del ended
+        if self._stateful is not None and state is not None:
+            self._stateful.load_state_dict(copy.deepcopy(state))
 
     def end(self) -> None:
         """Let go of the epoch."""

@@ -200,10 +200,18 @@ class LoaderStream:
             "lap": self._lap,
         }
         if self._live:
-            self._note(ended=self._position() == self._reader.units)
+            self._note(ended=self._is_at_the_end())
         if self._own is not None:
             state |= {"loader": self._own, "loader_ended": self._own_ended}
         return state
+
+    def _is_at_the_end(self) -> bool:
+        """Return whether the loader has come to its end, as far as that is known unread.
+
+        Nothing is read ahead for it: a state may be asked for after each batch, and while the
+        source has nothing to give.
+        """
+        return self._position() == self._reader.units or self._reader.exhausted()
 
     def _position(self) -> int:
         units, deal = self._reader.units, self._reader.deal
@@ -246,7 +254,7 @@ class LoaderStream:
     def _let_go(self) -> None:
         """Let go of an epoch that was not read to its end; persistent workers stay."""
         if self._live:
-            self._note(ended=self._position() == self._reader.units)
+            self._note(ended=self._is_at_the_end())
         self._live = False
         reading, self._reading, self._batches = self._reading, None, None
         if reading is not None:

@@ -32,6 +32,15 @@ def is_loader_iterator(iterator: Any) -> bool:
     return isinstance(iterator, _BaseDataLoaderIter)
 
 
+def has_nothing_more(iterator: Any) -> bool:
+    """Return whether a DataLoader without workers has seen its iterable dataset end already.
+
+    A last batch that is not full was ended by it. After a full one that is not known yet.
+    """
+    fetcher = getattr(iterator, "_dataset_fetcher", None) if is_loader_iterator(iterator) else None
+    return bool(getattr(fetcher, "ended", False))
+
+
 def reads_like_torch(loader: Any) -> bool:
     """Return whether this is a DataLoader that is read as torch's own class does it."""
     own = ("__iter__", "_get_iterator", "_index_sampler", "_auto_collation")

@@ -76,6 +76,7 @@ class Training:
         self.wants_outputs = run.hooks["training_epoch_end"]
         self.at_safe_point = run.hooks["on_safe_point"]
         self.skipped = False
+        self.was_over = False  # whether an epoch is resumed at or after what is its end by now
         # Whether they were made for the sanity check or are made now: it leaves no trace in the
         # random generators, so that the check changes nothing about the training.
         self.validation = run.ports.backend.wrap_step(run.validation, "sanity_check")()
@@ -114,7 +115,7 @@ class Training:
         reason = yield from self._batches()
         if reason is None:
             self._check_trained(before)
-        unyielded = reason is None and progress.batch == self.source.batches
+        unyielded = reason is None and self._ends_with_its_last_batch()
         if reason is None:
             self._end_epoch(None)
         else:
@@ -132,6 +133,7 @@ class Training:
         log_every, interval = run.limits.log_every_n_steps, self.interval
         validation_is_due = interval.over if interval and self.validation else None
         start, size = progress.batch, run.limits.accumulation(progress.epoch)
+        self.was_over = last is not None and start >= last
         batches = self.source.epoch(progress.epoch, start=start)
         run.sources.ahead = self.ahead
         batches = self.ahead.read(batches) if self.ahead else batches
@@ -241,7 +243,7 @@ class Training:
         run, progress, logbook = self.run, self.run.progress, self.run.logbook
         run.at_safe_point = False
         complete = reason is None
-        if complete and progress.batch != self.source.batches:  # only now known to be the end
+        if complete and not self._ends_with_its_last_batch():
             self._step_schedules(self.by_epoch, progress.epoch + 1)
         requested = reason is not None and reason == run.stop_request
         if self._validates_at_end(complete=complete, requested=requested):
@@ -265,12 +267,19 @@ class Training:
             progress.epoch += 1
             progress.batch = 0
 
+    def _ends_with_its_last_batch(self) -> bool:
+        """Return whether the last batch that was trained was known to be the epoch's last.
+
+        It was not where the loader has no length, nor where a limit was lowered since.
+        """
+        return self.run.progress.batch == self.source.batches and not self.was_over
+
     def _validates_at_end(self, *, complete: bool, requested: bool) -> bool:
         """Return whether validation is due at the end of an epoch, and has not just run in it."""
         if self.interval is None:
             return requested or (complete and not self.skipped)
         progress = self.run.progress
-        if progress.batch == self.source.batches:  # the last batch, which has not been asked after
+        if self._ends_with_its_last_batch():  # which has not been asked after
             return self.interval.over()
         return requested and self.validated_at != progress.batches
 

@@ -51,9 +51,12 @@ class Source:
         return None if self.stream.length is None else self.batches
 
     def epoch(self, index: int, *, start: int = 0) -> Iterator[Any]:
-        """Yield the batches of an epoch after its first ``start``, which are done already."""
+        """Yield the batches of an epoch after its first ``start``, which are done already.
+
+        There may be more of these than batches now, as the limit of a resumed run may be lower.
+        """
         batches = self.stream.epoch(index)
-        return batches if self.batches is None else islice(batches, self.batches - start)
+        return batches if self.batches is None else islice(batches, max(self.batches - start, 0))
 
 
 class Sources:

@@ -1,6 +1,7 @@
 """Gathering: what all ranks have, on every rank, with gradients if asked for."""
 
-from collections.abc import Callable, Mapping
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, cast
 
 import torch
@@ -18,22 +19,71 @@ def gathered(data: Any, *, device: torch.device, group: Any, gradients: bool) ->
 
     Args:
         data: tensors and numbers in dicts, lists and tuples; numbers become tensors. Every rank
-            passes the same structure, and tensors of the same shapes.
+            passes the same structure, and tensors of the same shapes and dtypes.
         device: where the numbers go.
         group: a process group of torch; None for all ranks.
         gradients: whether gradients flow back to the ranks that the tensors came from.
+
+    Raises:
+        ValueError: ranks differ in structure, shapes or dtypes; on all of them.
     """
-    alone = world_size(group) == 1
+    tensors = _mapped(
+        data, lambda one: one if isinstance(one, Tensor) else torch.tensor(one, device=device)
+    )
+    if world_size(group) == 1:
+        return tensors
+    _compare([f"{where}{_kind(tensor)}" for where, tensor in _walked(tensors)], device, group)
+    if not gradients:
+        return _mapped(tensors, lambda tensor: stacked(tensor, group))
+    return _mapped(tensors, lambda tensor: cast(Tensor, Stack.apply(tensor, group)))  # type: ignore[no-untyped-call]
 
-    def one(value: Any) -> Tensor:
-        tensor = value if isinstance(value, Tensor) else torch.tensor(value, device=device)
-        if alone:
-            return tensor
-        if not gradients:
-            return stacked(tensor, group)
-        return cast(Tensor, Stack.apply(tensor, group))  # type: ignore[no-untyped-call]
 
-    return _mapped(data, one)
+def _compare(own: list[str], device: torch.device, group: Any) -> None:
+    """See that all ranks are about to gather the same kinds of tensors.
+
+    Torch does not look: gloo ends the process, and NCCL may return anything. What is compared is
+    one number of each rank; only where those differ do ranks tell each other the rest.
+    """
+    # Talking over the CPU, where the group can, does not wait for the device.
+    place = "cpu" if "cpu:" in dist.get_backend_config(group) else device
+    digest = hashlib.blake2b("\n".join(own).encode(), digest_size=8).digest()
+    number = torch.tensor([int.from_bytes(digest, signed=True)], device=place)
+    numbers = [torch.empty_like(number) for _ in range(world_size(group))]
+    dist.all_gather(numbers, number, group=group)
+    if len(set(torch.cat(numbers).tolist())) == 1:
+        return
+    everybody: list[Any] = [None] * len(numbers)
+    dist.all_gather_object(everybody, own, group=group)
+    ranks = dist.get_process_group_ranks(group or dist.group.WORLD)
+    first, other = next((0, r) for r, kinds in enumerate(everybody) if kinds != everybody[0])
+    mine, theirs = (
+        "; ".join(kind for kind in everybody[one] if kind not in everybody[two]) or "nothing else"
+        for one, two in ((first, other), (other, first))
+    )
+    if mine == theirs:
+        mine, theirs = "; ".join(everybody[first]), "; ".join(everybody[other])
+    raise ValueError(
+        "all_gather stacks tensors that have the same shape and dtype on every rank. Received "
+        f"{mine} on rank {ranks[first]}, and {theirs} on rank {ranks[other]}. Pad them to one "
+        "shape, use a DataLoader with drop_last=True, or gather objects of any kind with "
+        "trainer.ports.world.gather."
+    )
+
+
+def _kind(tensor: Tensor) -> str:
+    return f"{tuple(tensor.shape)} {str(tensor.dtype).removeprefix('torch.')}"
+
+
+def _walked(data: Any, where: str = "") -> Iterator[tuple[str, Tensor]]:
+    """Yield each tensor after the place it has in the containers, in the order of gathering."""
+    if isinstance(data, Tensor):
+        yield (f"{where}: " if where else "", data)
+    elif isinstance(data, Mapping):
+        for key, value in data.items():
+            yield from _walked(value, f"{where}[{key!r}]")
+    elif isinstance(data, list | tuple):
+        for index, value in enumerate(data):
+            yield from _walked(value, f"{where}[{index}]")
 
 
 def stacked(tensor: Tensor, group: Any) -> Tensor:

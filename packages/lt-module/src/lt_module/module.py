@@ -235,7 +235,9 @@ class LTModule(StepHooks, nn.Module):
     def all_gather(self, data: Any, group: Any = None, sync_grads: bool = False) -> Any:
         """Return what all ranks pass, on every rank; all of them call it.
 
-        A loss over the samples of all ranks takes ``sync_grads=True``.
+        A loss over the samples of all ranks takes ``sync_grads=True``. Before tensors are sent,
+        ranks compare their shapes and dtypes, which costs each call one small message more. A rank
+        that does not call it, as it has no batch, is waited for until ``hang_timeout``.
 
         Args:
             data: a tensor of shape ``(...)``, the same on every rank, or a dict, list or tuple of
@@ -249,6 +251,7 @@ class LTModule(StepHooks, nn.Module):
 
         Raises:
             RuntimeError: there are several ranks, and torch has no process group.
+            ValueError: ranks differ in shapes, dtypes or structure; raised on all of them.
         """
         ranks = getattr(self._trainer, "world_size", 1)
         if ranks > 1 and world_size() == 1:
