@@ -80,6 +80,15 @@ def test_an_exit_is_that_of_the_caller() -> None:
     assert left.value.code == 4
 
 
+@pytest.mark.parametrize("code", [0, None])
+def test_an_exit_that_says_all_went_well_is_a_failure(code: int | None) -> None:
+    world = two()
+    with pytest.raises(RankError, match=rf"Rank 1 of 2 left by sys\.exit\({code}\)") as told:
+        world.launch(where_rank_1_fails(world, lambda: sys.exit(code)))
+    assert (told.value.rank, told.value.exit_code) == (1, 0)
+    assert "in main" in told.value.__notes__[1]
+
+
 @pytest.mark.parametrize(
     ("fail", "said", "code"),
     [

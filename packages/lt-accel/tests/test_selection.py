@@ -1,11 +1,15 @@
 import subprocess
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
+from torch.distributed import fsdp
 
-from lt_accel import FSDP, SingleProcess, TensorParallel, TorchBackend, TorchWorld, select
+from lt_accel import DDP, FSDP, SingleProcess, TensorParallel, TorchBackend, TorchWorld, select
+
+POLICY: Any = getattr(fsdp, "MixedPrecisionPolicy", object)()  # torch 2.6 has it
 
 NO_GPU = pytest.mark.skipif(
     torch.cuda.is_available() or torch.backends.mps.is_available(),
@@ -84,8 +88,8 @@ def test_devices_that_are_not_here() -> None:
         ({"strategy": "fsdp_cpu_offload"}, "cpu_offload=True and accelerator='cpu'"),
         ({"strategy": FSDP(device_mesh=(2, 2)), "devices": 2}, r"device_mesh=\(2, 2\) and 2 proc"),
         (
-            {"strategy": FSDP(mixed_precision="policy"), "precision": "bf16"},
-            "Received policy and precision='bf16-mixed'",
+            {"strategy": FSDP(mixed_precision=POLICY), "precision": "bf16"},
+            r"Received MixedPrecisionPolicy\(.*\) and precision='bf16-mixed'",
         ),
         ({"strategy": "fsdp", "sync_batchnorm": True}, "sync_batchnorm=True and (accel|FSDP)"),
         ({"strategy": TensorParallel(data_parallel_size=3), "devices": 2}, "Received 3 times"),
@@ -181,3 +185,34 @@ def test_a_backend_says_whose_ranks_it_was_composed_for(strategy: Any) -> None:
     chosen = select(accelerator="cpu", devices=2, strategy=strategy)
     assert chosen.backend.world is chosen.world
     assert select(accelerator="cpu").backend.world is None
+
+
+@pytest.mark.parametrize(
+    ("make", "kind", "message"),
+    [
+        (lambda: FSDP(device_mesh=2), TypeError, r"Received device_mesh=2\."),  # type: ignore[arg-type]
+        (lambda: FSDP(device_mesh=(0, 2)), TypeError, r"Received device_mesh=\(0, 2\)"),
+        (lambda: FSDP(device_mesh=(1.0, 2)), TypeError, "two counts from 1"),  # type: ignore[arg-type]
+        (lambda: DDP(hang_timeout="3"), ValueError, r"Received hang_timeout='3'"),  # type: ignore[arg-type]
+        (lambda: DDP(hang_timeout=True), ValueError, r"Received hang_timeout=True"),
+        (lambda: DDP(process_group_backend="glo"), ValueError, r"'glo'\. .*'gloo'"),
+        (lambda: DDP(process_group_backend=3), TypeError, "is a name"),  # type: ignore[arg-type]
+        (lambda: select(compile={"mode": "nonsense"}), ValueError, "compile={'mode': 'nonsense'}"),
+        (lambda: select(compile={"backend": "nope"}), ValueError, "compile={'backend': 'nope'}"),
+        (
+            lambda: select(accelerator="cpu", devices=2, strategy=FSDP(mixed_precision=3)),
+            TypeError,
+            r"MixedPrecisionPolicy\. Received mixed_precision=3\.",
+        ),
+    ],
+)
+def test_what_an_option_can_not_be_is_told_when_it_is_chosen(
+    make: Callable[[], Any], kind: type[Exception], message: str
+) -> None:
+    with pytest.raises(kind, match=message):
+        make()
+
+
+def test_a_carrier_may_be_named_for_each_device() -> None:
+    DDP(process_group_backend="cpu:gloo,cuda:nccl")
+    DDP(process_group_backend="gloo")

@@ -101,7 +101,7 @@ def compilation(
 
     Raises:
         TypeError: it is neither, or there is no such option.
-        ValueError: steps can't be recorded there.
+        ValueError: an option has no such value, or steps can't be recorded there.
     """
     if isinstance(word, bool):
         return Compiled({}) if word else Eager()
@@ -119,11 +119,28 @@ def compilation(
                 f"{suggestion(str(name), known)}"
             )
     options = {name: value for name, value in word.items() if name != GRAPH}
+    if options:
+        _check_options(options)
     if not word.get(GRAPH, False):
         return Compiled(options)
     _check_recordable(device, precision, ranks)
     inner = Compiled(options) if options else Eager()
     return Recorded(CudaRecorder(device), inner.wrap)
+
+
+def _check_options(options: Mapping[str, Any]) -> None:
+    """Let torch look at options, which compiles nothing yet.
+
+    Raises:
+        ValueError: one has no such value, or two contradict each other.
+    """
+    try:
+        torch.compile(lambda: None, **options)
+    except (RuntimeError, TypeError, AttributeError, AssertionError) as error:
+        raise ValueError(
+            "compile takes what torch.compile takes. Received "
+            f"compile={dict(options)!r}, of which torch says: {error}"
+        ) from error
 
 
 GRAPH = "cuda_graph"

@@ -46,6 +46,8 @@ def sharding_for(
             f"{torch.__version__}. Upgrade it, or use strategy='ddp'."
         )
     if isinstance(strategy, FSDP):
+        if strategy.mixed_precision is not None:
+            sharded.check_policy(strategy.mixed_precision)
         _check_fsdp(strategy, world, precision)
         return sharded.FullySharded(strategy, world, precision)
     if isinstance(strategy, TensorParallel):

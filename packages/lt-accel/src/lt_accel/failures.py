@@ -101,13 +101,18 @@ def records(folder: Path, attempt: int) -> list[Record]:
 def raised(record: Record, ranks: int) -> BaseException:
     """Return the exception of a record, with a note that says whose it is and where it came from.
 
-    It is a :class:`RankError` where the exception itself could not be brought over.
+    It is a :class:`RankError` where the exception itself could not be brought over, or says that
+    all went well, while the rank's work was not done.
     """
     error: BaseException = (
         pickle.loads(record.pickled)
         if record.pickled
         else RankError(f"Rank {record.rank} of {ranks} raised {record.summary}", record.rank)
     )
+    if isinstance(error, SystemExit) and not error.code:
+        # Raised here, it would end a script as if all had gone well.
+        message = f"Rank {record.rank} of {ranks} left by sys.exit({error.code}) in its work."
+        error = RankError(message, record.rank, 0)
     error.add_note(f"Raised on rank {record.rank} of {ranks}, where its traceback was:")
     error.add_note(record.text)
     return error

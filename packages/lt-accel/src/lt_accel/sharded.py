@@ -31,6 +31,19 @@ Fn = TypeVar("Fn", bound=Callable[..., Any])
 AVAILABLE = FSDPModule is not None
 
 
+def check_policy(policy: Any) -> None:
+    """Check that ``mixed_precision`` is what ``fully_shard`` takes.
+
+    Raises:
+        TypeError: it isn't.
+    """
+    if not isinstance(policy, MixedPrecisionPolicy):
+        raise TypeError(
+            "mixed_precision is a torch.distributed.fsdp.MixedPrecisionPolicy. Received "
+            f"mixed_precision={policy!r}. Make one, or use precision=..."
+        )
+
+
 class _Root(nn.Module):
     """The outermost module that gathers parameters: it holds the program, and calls its steps.
 

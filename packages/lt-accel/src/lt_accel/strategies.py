@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, Literal, final
 
+import torch.distributed as dist
 from torch import nn
 
 from lt_accel.spelling import suggestion
@@ -48,7 +49,7 @@ class Strategy(ABC):
 
         Raises:
             TypeError: a time is none.
-            ValueError: a time is not positive, or there is no such start method.
+            ValueError: a time is not positive, or there is no such start method or backend.
         """
         if not isinstance(self.timeout, timedelta):
             raise TypeError(
@@ -57,7 +58,7 @@ class Strategy(ABC):
             )
         if self.timeout <= timedelta():
             raise ValueError(f"timeout is longer than nothing. Received {self.timeout!r}.")
-        if self.hang_timeout is not None and not self.hang_timeout > 0:
+        if self.hang_timeout is not None and not _is_positive(self.hang_timeout):
             raise ValueError(
                 "hang_timeout is a number of seconds above 0, or None for no watch. Received "
                 f"hang_timeout={self.hang_timeout!r}."
@@ -67,6 +68,37 @@ class Strategy(ABC):
                 f"start_method is one of {', '.join(START_METHODS)}. Received "
                 f"start_method={self.start_method!r}."
                 f"{suggestion(str(self.start_method), START_METHODS)}"
+            )
+        if self.process_group_backend is not None:
+            _check_carrier(self.process_group_backend)
+
+
+def _is_positive(number: Any) -> bool:
+    return isinstance(number, int | float) and not isinstance(number, bool) and number > 0
+
+
+def _check_carrier(word: Any) -> None:
+    """Check the name of what carries tensors, or of one for each device: ``"cpu:gloo,cuda:nccl"``.
+
+    Raises:
+        TypeError: it is no string.
+        ValueError: torch knows none of that name.
+    """
+    if not isinstance(word, str):
+        raise TypeError(
+            f"process_group_backend is a name. Received process_group_backend={word!r}. Use "
+            "'gloo', or leave it out."
+        )
+    if not dist.is_available():  # then there are no processes to connect
+        return
+    known = [name for name in dist.Backend.backend_list if name != "undefined"]
+    for part in word.split(","):
+        name = part.rpartition(":")[2].strip().lower()
+        if name not in known:
+            raise ValueError(
+                f"process_group_backend is one of {', '.join(known)}, or one for each device as in "
+                f"'cpu:gloo,cuda:nccl'. Received process_group_backend={word!r}."
+                f"{suggestion(name, known)} Register one of your own first."
             )
 
 
@@ -149,6 +181,23 @@ class FSDP(Strategy):
     def name(self) -> str:
         """What it is called."""
         return "FSDP2"
+
+    def __post_init__(self) -> None:
+        """Check what can be known without processes.
+
+        Raises:
+            TypeError: ``device_mesh`` is no pair of counts.
+        """
+        super().__post_init__()
+        mesh: Any = self.device_mesh
+        if mesh is None:
+            return
+        sizes: tuple[Any, ...] = mesh if isinstance(mesh, tuple) else ()
+        if len(sizes) != 2 or not all(type(size) is int and size > 0 for size in sizes):
+            raise TypeError(
+                "device_mesh is (replicas, shards), two counts from 1. Received "
+                f"device_mesh={mesh!r}. Use (1, n) for n shards, or leave it out."
+            )
 
 
 @final

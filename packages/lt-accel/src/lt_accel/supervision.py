@@ -115,6 +115,8 @@ class Supervisor:
                 self._kill(row)
 
     def _age(self, row: int) -> float:
+        if self._board.get(row, Column.BUSY):
+            return 0.0  # somebody else watches
         return (time.monotonic_ns() - self._board.get(row, Column.BEAT)) / 1e9
 
     def _looked_at(self, rows: list[int], attempt: int) -> list[Silent]:
