@@ -307,6 +307,114 @@ def test_fsdp(policy: Any) -> None:
     close(found["losses"], expected_losses)
 
 
+class Tied(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.h = nn.Linear(4, 4, bias=False), nn.Linear(4, 4, bias=False)
+        self.h.weight = self.a.weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.h(self.a(x).tanh())
+
+
+class TiedWithin(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.parts = nn.ModuleDict({"a": nn.Linear(4, 4), "h": nn.Linear(4, 4)})
+        self.parts["h"].weight = self.parts["a"].weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.parts["h"](self.parts["a"](x).tanh())
+
+
+class Loose(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.a = nn.Linear(4, 4)
+        self.listed = nn.ParameterList([nn.Parameter(torch.ones(4)) for _ in range(2)])
+        self.named = nn.ParameterDict({"k": nn.Parameter(torch.ones(4))})
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.a(x) * self.listed[0] + self.listed[1] * self.named["k"]
+
+
+class Nested(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.lists = nn.ModuleList([nn.ModuleList([nn.Linear(4, 4), nn.Linear(4, 4)])])
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.lists[0][1](self.lists[0][0](x))  # type: ignore[index]
+
+
+class Encoder(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 4)
+
+    def encode(self, x: Tensor) -> Tensor:
+        return nn.functional.linear(x, self.layer.weight)
+
+
+class ByMethod(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = Encoder()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.encoder.encode(x)
+
+
+class ByWeight(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.a = nn.Linear(4, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.linear(x, self.a.weight, self.a.bias)
+
+
+class Penalized(ByWeight):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.a(x) + self.a.weight.square().sum()
+
+
+def trained(model: nn.Module, chosen: Any) -> dict[str, Tensor]:
+    """Train by the backend on this rank's part."""
+    backend, world = chosen.backend, chosen.world
+    backend.setup(model, [])
+    (optimizer,) = backend.setup(model, [torch.optim.SGD(model.parameters(), lr=0.1)])
+    step = backend.wrap_step(lambda x, y: mse_loss(model(x), y.expand(-1, 4)), "train")
+    for batch in batches(2):
+        backend.zero_grad(optimizer)
+        backend.backward(step(*part(world, *batch)))
+        backend.step(optimizer)
+    return {name: whole(value) for name, value in model.state_dict().items()}
+
+
+def made(kind: type[nn.Module]) -> nn.Module:
+    torch.manual_seed(5)
+    return kind().double()
+
+
+def test_fsdp_by_default_trains_what_one_process_trains() -> None:
+    kinds = [Tied, TiedWithin, Loose, Nested, ByMethod]
+    for kind in kinds:
+        one = two("fsdp")
+        expected = trained(made(kind), select(accelerator="cpu", precision="64-true"))
+        close(one.world.launch(lambda kind=kind, one=one: trained(made(kind), one)), expected)
+
+
+@pytest.mark.parametrize("kind", [ByWeight, Penalized])  # torch minds in forward, in backward
+def test_fsdp_names_the_remedy_for_a_weight_that_is_used_from_outside(kind: Any) -> None:
+    refused = two("fsdp")
+    with pytest.raises(RuntimeError, match=r"FSDP\(auto_wrap_policy=set\(\)\)"):
+        refused.world.launch(lambda: trained(made(kind), refused))
+    chosen = two(FSDP(auto_wrap_policy=set()))
+    expected = trained(made(kind), select(accelerator="cpu", precision="64-true"))
+    close(chosen.world.launch(lambda: trained(made(kind), chosen)), expected)
+
+
 class Wide(nn.Module):
     def __init__(self) -> None:
         super().__init__()
