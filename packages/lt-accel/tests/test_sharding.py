@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.algorithms.ddp_comm_hooks import default_hooks
 from torch.nn.functional import mse_loss
@@ -183,6 +184,123 @@ def test_ddp_with_a_static_graph_and_a_second_training() -> None:
     for x, y in batches()[:2]:
         (model.step(x, y)["loss"] / 2).backward()
     close(found, {"training 0": gradients(model), "training 1": gradients(model)})
+
+
+def test_ranks_agree_only_where_an_accumulation_window_closes() -> None:
+    buckets: list[int] = []
+
+    def hook(state: Any, bucket: dist.GradBucket) -> torch.futures.Future[Tensor]:
+        buckets.append(bucket.index())
+        return default_hooks.allreduce_hook(state, bucket)
+
+    def agreed(model: nn.Module, strategy: Any) -> bool:
+        """Whether ranks exchanged gradients in this backward pass."""
+        if isinstance(strategy, DDP):
+            count = len(buckets)
+            buckets.clear()
+            return count > 0
+        # A rank's part of a gradient is there once it was reduced.
+        parts = [parameter.grad is not None for parameter in model.parameters()]
+        assert len(set(parts)) == 1
+        return parts[0]
+
+    def main(chosen: Any, strategy: Any) -> list[bool]:
+        backend, model = chosen.backend, Pair()
+        backend.setup(model, [])
+        (optimizer,) = backend.setup(model, [torch.optim.SGD(model.parameters(), lr=0.1)])
+        x, y = part(chosen.world, *batches()[0])
+        found = []
+        for phase in ("accumulate", "accumulate", "train", "accumulate", "train"):
+            step = backend.wrap_step(lambda: model.step(x, y)["loss"] + model.other(x, y), phase)
+            backend.backward(step(), sync=phase == "train")
+            found.append(agreed(model, strategy))
+            if phase == "train":
+                backend.zero_grad(optimizer)
+        return found
+
+    for strategy in (DDP(ddp_comm_hook=hook), FSDP()):
+        chosen = two(strategy)
+        found = chosen.world.launch(lambda one=chosen, kind=strategy: main(one, kind))
+        assert found == [False, False, True, False, True]
+
+
+def test_what_torchs_wrappers_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    from lt_accel import replicated, sharded
+
+    told: list[tuple[str, dict[str, Any]]] = []
+
+    def noting(name: str, original: Any) -> Any:
+        def noted(*arguments: Any, **words: Any) -> Any:
+            told.append((name, words))
+            return original(*arguments, **words)
+
+        return noted
+
+    monkeypatch.setattr(
+        replicated,
+        "DistributedDataParallel",
+        noting("ddp", replicated.DistributedDataParallel),
+    )
+    monkeypatch.setattr(sharded, "fully_shard", noting("fsdp", sharded.fully_shard))
+
+    def wrapper(hook: Any) -> Any:
+        def wrapped(state: Any, bucket: dist.GradBucket) -> torch.futures.Future[Tensor]:
+            told.append(("wrapper", {"state": state}))
+            return hook(None, bucket)
+
+        return wrapped
+
+    def main(chosen: Any) -> Any:
+        told.clear()
+        trained(made(Nested), chosen)
+        return [
+            (name, {key: value for key, value in words.items() if key != "mesh"})
+            for name, words in told
+        ]
+
+    chosen = two(
+        DDP(
+            gradient_as_bucket_view=True,
+            bucket_cap_mb=3,
+            ddp_comm_hook=default_hooks.allreduce_hook,
+            ddp_comm_state="state",
+            ddp_comm_wrapper=wrapper,
+        )
+    )
+    first, *rest = chosen.world.launch(lambda: main(chosen))
+    assert first == (
+        "ddp",
+        {
+            "find_unused_parameters": False,
+            "gradient_as_bucket_view": True,
+            "static_graph": False,
+            "bucket_cap_mb": 3,
+        },
+    )
+    assert rest == [("wrapper", {"state": "state"})] * 2  # one bucket, two steps
+    for given in (None, False, True):
+        chosen = two(FSDP(reshard_after_forward=given))
+        found = chosen.world.launch(lambda chosen=chosen: main(chosen))
+        assert len(found) == 3  # two layers and the root
+        for name, words in found:
+            assert name == "fsdp"
+            assert words.get("reshard_after_forward") is given
+            assert not words["mp_policy"].cast_forward_inputs
+
+
+def test_fsdp_in_a_mixed_precision_leaves_a_batch_as_it_is() -> None:
+    chosen = select(accelerator="cpu", devices=2, strategy="fsdp", precision="bf16-mixed")
+    backend = chosen.backend
+
+    def main() -> Any:
+        model = nn.Sequential(nn.Linear(4, 4))
+        backend.setup(model, [])
+        seen = []
+        model[0].register_forward_hook(lambda _module, given, _output: seen.append(given[0].dtype))
+        step = backend.wrap_step(lambda x: (x.dtype, model(x).dtype), "validate")
+        return [*step(torch.ones(2, 4)), *seen]
+
+    assert chosen.world.launch(main) == [torch.float32, torch.bfloat16, torch.float32]
 
 
 def test_ddp_refuses_a_backward_pass_that_would_average_nothing() -> None:
