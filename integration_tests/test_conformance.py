@@ -90,6 +90,14 @@ class TestBfloat16(TorchKit):
         return TorchBackend("cpu", "bf16-true")
 
 
+class TestFloat16(TorchKit):
+    tolerance = 0.005  # float16 keeps 11 bits
+
+    @staticmethod
+    def make() -> TorchBackend:
+        return TorchBackend("cpu", "16-true")
+
+
 class TestFloat16Mixed(TorchKit):
     """With a loss scaler."""
 
@@ -114,6 +122,7 @@ KITS: dict[str, type[TorchKit]] = {
     "bf16-mixed": TestBfloat16Mixed,
     "bf16-true": TestBfloat16,
     "16-mixed": TestFloat16Mixed,
+    "16-true": TestFloat16,
 }
 
 

@@ -80,5 +80,16 @@ def test_under_a_scaler_clipping_leaves_it_to_be_seen_which_gradient_is_to_blame
         assert torch.equal(model.state_dict()[name], value)
 
 
+def test_of_several_bad_gradients_the_one_met_first_in_the_backward_pass_is_named() -> None:
+    backend = TorchBackend()
+    model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2), nn.Linear(2, 2))
+    (optimizer,) = backend.setup(model, [torch.optim.SGD(model.parameters(), lr=0.1)])
+    backend.backward(model(torch.ones(1, 2)).sum())
+    model[0].weight.grad[0, 0] = float("nan")
+    model[1].weight.grad[0, 0] = float("inf")
+
+    assert backend.first_non_finite(optimizer) == "1.weight"
+
+
 def test_a_backend_that_does_not_scale_has_no_scale() -> None:
     assert TorchBackend().loss_scale is None

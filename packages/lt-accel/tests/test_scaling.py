@@ -88,3 +88,29 @@ def test_a_step_that_was_judged_and_not_taken_is_forgotten() -> None:
         assert scaler.overflowed(optimizer) == overflows
     assert scaler.scale == 2.0**15
     assert scaler.step(optimizer)
+
+
+@pytest.mark.parametrize("unscaled_first", [False, True])
+def test_gradients_gathered_over_a_change_of_scale_are_of_one_scale(unscaled_first: bool) -> None:
+    """One optimizer gathers over two iterations while the other overflows, and steps."""
+    (model, optimizer), (other, others) = models_and_optimizers()
+    (twin, _), _ = models_and_optimizers()
+    scaler = LossScaler("cpu", [optimizer, others])
+    x = torch.tensor([[1.0, 2.0, 3.0]])
+    scaler.backward(model(x).sum())
+    if unscaled_first:
+        scaler.unscale(optimizer)
+    scaler.backward(other(x).sum() * 1e38)
+    assert not scaler.step(others)
+    others.zero_grad()
+    scaler.backward(other(x).sum())
+    assert scaler.step(others)
+    assert scaler.scale == 2.0**15
+    if not unscaled_first:
+        scaler.backward(model(x).sum())
+        twin(x).sum().backward()
+    twin(x).sum().backward()
+
+    scaler.unscale(optimizer)
+    assert torch.equal(model.weight.grad, twin.weight.grad)
+    assert scaler.step(optimizer)

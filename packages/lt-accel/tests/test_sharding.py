@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.algorithms.ddp_comm_hooks import default_hooks
 from torch.nn.functional import mse_loss
@@ -185,6 +186,123 @@ def test_ddp_with_a_static_graph_and_a_second_training() -> None:
     close(found, {"training 0": gradients(model), "training 1": gradients(model)})
 
 
+def test_ranks_agree_only_where_an_accumulation_window_closes() -> None:
+    buckets: list[int] = []
+
+    def hook(state: Any, bucket: dist.GradBucket) -> torch.futures.Future[Tensor]:
+        buckets.append(bucket.index())
+        return default_hooks.allreduce_hook(state, bucket)
+
+    def agreed(model: nn.Module, strategy: Any) -> bool:
+        """Whether ranks exchanged gradients in this backward pass."""
+        if isinstance(strategy, DDP):
+            count = len(buckets)
+            buckets.clear()
+            return count > 0
+        # A rank's part of a gradient is there once it was reduced.
+        parts = [parameter.grad is not None for parameter in model.parameters()]
+        assert len(set(parts)) == 1
+        return parts[0]
+
+    def main(chosen: Any, strategy: Any) -> list[bool]:
+        backend, model = chosen.backend, Pair()
+        backend.setup(model, [])
+        (optimizer,) = backend.setup(model, [torch.optim.SGD(model.parameters(), lr=0.1)])
+        x, y = part(chosen.world, *batches()[0])
+        found = []
+        for phase in ("accumulate", "accumulate", "train", "accumulate", "train"):
+            step = backend.wrap_step(lambda: model.step(x, y)["loss"] + model.other(x, y), phase)
+            backend.backward(step(), sync=phase == "train")
+            found.append(agreed(model, strategy))
+            if phase == "train":
+                backend.zero_grad(optimizer)
+        return found
+
+    for strategy in (DDP(ddp_comm_hook=hook), FSDP()):
+        chosen = two(strategy)
+        found = chosen.world.launch(lambda one=chosen, kind=strategy: main(one, kind))
+        assert found == [False, False, True, False, True]
+
+
+def test_what_torchs_wrappers_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    from lt_accel import replicated, sharded
+
+    told: list[tuple[str, dict[str, Any]]] = []
+
+    def noting(name: str, original: Any) -> Any:
+        def noted(*arguments: Any, **words: Any) -> Any:
+            told.append((name, words))
+            return original(*arguments, **words)
+
+        return noted
+
+    monkeypatch.setattr(
+        replicated,
+        "DistributedDataParallel",
+        noting("ddp", replicated.DistributedDataParallel),
+    )
+    monkeypatch.setattr(sharded, "fully_shard", noting("fsdp", sharded.fully_shard))
+
+    def wrapper(hook: Any) -> Any:
+        def wrapped(state: Any, bucket: dist.GradBucket) -> torch.futures.Future[Tensor]:
+            told.append(("wrapper", {"state": state}))
+            return hook(None, bucket)
+
+        return wrapped
+
+    def main(chosen: Any) -> Any:
+        told.clear()
+        trained(made(Nested), chosen)
+        return [
+            (name, {key: value for key, value in words.items() if key != "mesh"})
+            for name, words in told
+        ]
+
+    chosen = two(
+        DDP(
+            gradient_as_bucket_view=True,
+            bucket_cap_mb=3,
+            ddp_comm_hook=default_hooks.allreduce_hook,
+            ddp_comm_state="state",
+            ddp_comm_wrapper=wrapper,
+        )
+    )
+    first, *rest = chosen.world.launch(lambda: main(chosen))
+    assert first == (
+        "ddp",
+        {
+            "find_unused_parameters": False,
+            "gradient_as_bucket_view": True,
+            "static_graph": False,
+            "bucket_cap_mb": 3,
+        },
+    )
+    assert rest == [("wrapper", {"state": "state"})] * 2  # one bucket, two steps
+    for given in (None, False, True):
+        chosen = two(FSDP(reshard_after_forward=given))
+        found = chosen.world.launch(lambda chosen=chosen: main(chosen))
+        assert len(found) == 3  # two layers and the root
+        for name, words in found:
+            assert name == "fsdp"
+            assert words.get("reshard_after_forward") is given
+            assert not words["mp_policy"].cast_forward_inputs
+
+
+def test_fsdp_in_a_mixed_precision_leaves_a_batch_as_it_is() -> None:
+    chosen = select(accelerator="cpu", devices=2, strategy="fsdp", precision="bf16-mixed")
+    backend = chosen.backend
+
+    def main() -> Any:
+        model = nn.Sequential(nn.Linear(4, 4))
+        backend.setup(model, [])
+        seen = []
+        model[0].register_forward_hook(lambda _module, given, _output: seen.append(given[0].dtype))
+        step = backend.wrap_step(lambda x: (x.dtype, model(x).dtype), "validate")
+        return [*step(torch.ones(2, 4)), *seen]
+
+    assert chosen.world.launch(main) == [torch.float32, torch.bfloat16, torch.float32]
+
+
 def test_ddp_refuses_a_backward_pass_that_would_average_nothing() -> None:
     chosen = two("ddp")
     backend, world = chosen.backend, chosen.world
@@ -305,6 +423,114 @@ def test_fsdp(policy: Any) -> None:
         x, y = batches()[0]
         expected_losses = [float(model.step(x[r::2], y[r::2])["loss"]) for r in range(2)]
     close(found["losses"], expected_losses)
+
+
+class Tied(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.h = nn.Linear(4, 4, bias=False), nn.Linear(4, 4, bias=False)
+        self.h.weight = self.a.weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.h(self.a(x).tanh())
+
+
+class TiedWithin(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.parts = nn.ModuleDict({"a": nn.Linear(4, 4), "h": nn.Linear(4, 4)})
+        self.parts["h"].weight = self.parts["a"].weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.parts["h"](self.parts["a"](x).tanh())
+
+
+class Loose(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.a = nn.Linear(4, 4)
+        self.listed = nn.ParameterList([nn.Parameter(torch.ones(4)) for _ in range(2)])
+        self.named = nn.ParameterDict({"k": nn.Parameter(torch.ones(4))})
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.a(x) * self.listed[0] + self.listed[1] * self.named["k"]
+
+
+class Nested(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.lists = nn.ModuleList([nn.ModuleList([nn.Linear(4, 4), nn.Linear(4, 4)])])
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.lists[0][1](self.lists[0][0](x))  # type: ignore[index]
+
+
+class Encoder(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 4)
+
+    def encode(self, x: Tensor) -> Tensor:
+        return nn.functional.linear(x, self.layer.weight)
+
+
+class ByMethod(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = Encoder()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.encoder.encode(x)
+
+
+class ByWeight(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.a = nn.Linear(4, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.linear(x, self.a.weight, self.a.bias)
+
+
+class Penalized(ByWeight):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.a(x) + self.a.weight.square().sum()
+
+
+def trained(model: nn.Module, chosen: Any) -> dict[str, Tensor]:
+    """Train by the backend on this rank's part."""
+    backend, world = chosen.backend, chosen.world
+    backend.setup(model, [])
+    (optimizer,) = backend.setup(model, [torch.optim.SGD(model.parameters(), lr=0.1)])
+    step = backend.wrap_step(lambda x, y: mse_loss(model(x), y.expand(-1, 4)), "train")
+    for batch in batches(2):
+        backend.zero_grad(optimizer)
+        backend.backward(step(*part(world, *batch)))
+        backend.step(optimizer)
+    return {name: whole(value) for name, value in model.state_dict().items()}
+
+
+def made(kind: type[nn.Module]) -> nn.Module:
+    torch.manual_seed(5)
+    return kind().double()
+
+
+def test_fsdp_by_default_trains_what_one_process_trains() -> None:
+    kinds = [Tied, TiedWithin, Loose, Nested, ByMethod]
+    for kind in kinds:
+        one = two("fsdp")
+        expected = trained(made(kind), select(accelerator="cpu", precision="64-true"))
+        close(one.world.launch(lambda kind=kind, one=one: trained(made(kind), one)), expected)
+
+
+@pytest.mark.parametrize("kind", [ByWeight, Penalized])  # torch minds in forward, in backward
+def test_fsdp_names_the_remedy_for_a_weight_that_is_used_from_outside(kind: Any) -> None:
+    refused = two("fsdp")
+    with pytest.raises(RuntimeError, match=r"FSDP\(auto_wrap_policy=set\(\)\)"):
+        refused.world.launch(lambda: trained(made(kind), refused))
+    chosen = two(FSDP(auto_wrap_policy=set()))
+    expected = trained(made(kind), select(accelerator="cpu", precision="64-true"))
+    close(chosen.world.launch(lambda: trained(made(kind), chosen)), expected)
 
 
 class Wide(nn.Module):

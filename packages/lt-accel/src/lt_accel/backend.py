@@ -112,7 +112,7 @@ class TorchBackend:
         return self.sharding.device_mesh()
 
     def _new_scaler(self) -> LossScaler | None:
-        return LossScaler(self.device.type) if self.precision.scaled else None
+        return LossScaler(self.device.type, self._optimizers) if self.precision.scaled else None
 
     def setup(self, program: Any, optimizers: Sequence[Any]) -> Sequence[Any]:
         """Move, convert and spread the program in place; return the same optimizers.

@@ -150,9 +150,9 @@ class Replicated(Sharding):
                 "differentiate. Call the model in wrap_step(fn, 'train') once for each backward "
                 "pass, add losses that share parameters up, or call backward within the step."
             )
-        else:
+        elif sync:
             self._owed = max(self._owed - 1, 0.0)
-        self._differentiated = True
+        self._differentiated = self._differentiated or sync
         with self._world.pulse:
             backward()
         self._records = False

@@ -1,5 +1,6 @@
 """Loss scaling for float16: up before the backward pass, down again before the step."""
 
+from collections.abc import Iterable, Iterator
 from types import SimpleNamespace
 from typing import Any, cast, final
 
@@ -24,15 +25,17 @@ class Watched:
     Attributes:
         finite: whether the gradients are; None where nobody has asked since the last step.
         unscaled: whether they have their true scale.
+        holds: whether there was a backward pass since the last step.
     """
 
-    __slots__ = ("_optimizer", "finite", "unscaled")
+    __slots__ = ("_optimizer", "finite", "holds", "unscaled")
 
     def __init__(self, optimizer: Any) -> None:
         """Watch an optimizer."""
         self._optimizer = optimizer
         self.finite: bool | None = None
         self.unscaled = False
+        self.holds = False
 
     @property
     def param_groups(self) -> Any:
@@ -81,19 +84,22 @@ class LossScaler:
 
     Torch's ``GradScaler``, with two differences: :meth:`step` says whether it stepped, and the
     scale is updated right before the next backward pass instead of after each step. So all
-    optimizers of one iteration are unscaled by the scale they were scaled with.
+    optimizers of one iteration are unscaled by the scale they were scaled with. Gradients that
+    another optimizer still gathers then, over several iterations, are brought to the new scale.
     """
 
-    def __init__(self, device_type: str) -> None:
-        """Make a scaler of torch's usual settings."""
+    def __init__(self, device_type: str, optimizers: Iterable[Any] = ()) -> None:
+        """Make a scaler of torch's usual settings, for optimizers some of which may step later."""
         self._scaler = _Scaler(device_type)
-        self._watched: dict[Any, Watched] = {}
+        self._watched: dict[Any, Watched] = {one: Watched(one) for one in optimizers}
         self._judged_since_update = False
 
     def backward(self, loss: Tensor, **options: Any) -> None:
         """Compute the gradients of the scaled loss, with the options of ``Tensor.backward``."""
         self._update()
         self._scaler.scale(loss).backward(**options)
+        for watched in self._watched.values():
+            watched.holds = True
 
     def unscale(self, optimizer: Any) -> None:
         """Bring an optimizer's gradients to their true scale, once for each step."""
@@ -114,8 +120,9 @@ class LossScaler:
 
     def step(self, optimizer: Any) -> bool:
         """Step unless a gradient overflowed; return whether it did. Waits for the gradients."""
-        overflowed = self.overflowed(optimizer)
-        self._watch(optimizer).forget()
+        overflowed, watched = self.overflowed(optimizer), self._watch(optimizer)
+        watched.forget()
+        watched.holds = False
         if not overflowed:
             optimizer.step()
         return not overflowed
@@ -142,11 +149,31 @@ class LossScaler:
         self._scaler.load_state_dict(state)
 
     def _update(self) -> None:
-        if self._judged_since_update:
-            self._scaler.update()
-            self._judged_since_update = False
-            for watched in self._watched.values():
-                watched.forget()
+        if not self._judged_since_update:
+            return
+        held = list(self._held())
+        before = cast(Tensor, self._scaler._scale).clone() if held else None  # noqa: SLF001
+        self._scaler.update()
+        self._judged_since_update = False
+        for gradient, scaled in held:
+            now = cast(Tensor, self._scaler._scale)  # noqa: SLF001
+            gradient.mul_(now / cast(Tensor, before) if scaled else now)
+        for watched in self._watched.values():
+            watched.forget()
+
+    def _held(self) -> Iterator[tuple[Tensor, bool]]:
+        """Yield gradients that wait for a step of their own, and whether they are scaled still.
+
+        Torch forgets in an update which ones it had unscaled, and would do so once more.
+        """
+        seen: set[int] = set()
+        for watched in self._watched.values():
+            for parameter in parameters_of(watched) if watched.holds else ():
+                gradient: Any = parameter.grad
+                if gradient is not None and id(parameter) not in seen:
+                    seen.add(id(parameter))
+                    local = gradient.to_local() if hasattr(gradient, "to_local") else gradient
+                    yield local, not watched.unscaled
 
     def _watch(self, optimizer: Any) -> Watched:
         watched = self._watched.get(optimizer)

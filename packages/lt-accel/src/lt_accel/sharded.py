@@ -4,6 +4,7 @@ The parameters are torch's DTensors, so that optimizers, ``state_dict`` and clip
 """
 
 from abc import abstractmethod
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar, cast, final
 
@@ -161,10 +162,12 @@ class FullySharded(_Parted):
         """Yield the modules that gather their parameters on their own, inner ones first."""
         policy = self._strategy.auto_wrap_policy
         if policy is None:
-            for child in program.children():
-                # Those that only hold others are called through them.
-                units = child.children() if type(child) in HOLDERS else [child]
-                yield from (unit for unit in units if any(True for _ in unit.parameters()))
+            occurrences = _occurrences(program)
+            for unit in _called(program.children()):
+                own = _occurrences(unit)
+                # What others hold too, tied weights say, must be there for them as well.
+                if own and all(occurrences[key] == count for key, count in own.items()):
+                    yield unit
             return
         choose = policy if callable(policy) else lambda module: type(module) in policy
         modules = [module for module in program.modules() if module is not program]
@@ -181,12 +184,53 @@ class FullySharded(_Parted):
             if sync is not self._syncs:
                 root.set_requires_gradient_sync(sync)
                 self._syncs = sync
-            return root(fn, *arguments, **words)
+            try:
+                return root(fn, *arguments, **words)
+            except RuntimeError as error:
+                self._explain(error)
+                raise
 
         return cast(Fn, step) if phase in STEPS else fn
 
+    def differentiate(self, loss: Any, backward: Callable[[], None], *, sync: bool) -> None:
+        """Run a backward pass, in which ranks exchange gradients."""
+        try:
+            super().differentiate(loss, backward, sync=sync)
+        except RuntimeError as error:
+            self._explain(error)
+            raise
+
+    def _explain(self, error: RuntimeError) -> None:
+        if MIXED in str(error) and self._strategy.auto_wrap_policy != set():
+            raise RuntimeError(
+                "FSDP gathers the parameters of a module when it is called. Received a step that "
+                "uses those of one without calling it, such as self.layer.weight. Call the "
+                "module, or use strategy=FSDP(auto_wrap_policy=set()), which gathers all "
+                "parameters for the whole step."
+            ) from error
+
 
 HOLDERS = (nn.ModuleList, nn.ModuleDict)
+
+MIXED = "mixed torch.Tensor and DTensor"
+"""What torch says of an operation on a parameter that was not gathered."""
+
+
+def _called(modules: Iterable[nn.Module]) -> Iterator[nn.Module]:
+    """Yield modules that can be called, those of lists and dicts of modules instead of these.
+
+    What has no forward, such as a ParameterList, is used in other ways that can't be followed.
+    """
+    for module in modules:
+        if getattr(type(module), "forward", None) is not nn.Module.forward:
+            yield module
+        elif isinstance(module, HOLDERS):
+            yield from _called(module.children())
+
+
+def _occurrences(module: nn.Module) -> Counter[int]:
+    """Count under how many names a module has each of its parameters."""
+    return Counter(id(p) for _, p in module.named_parameters(remove_duplicate=False))
 
 
 @final

@@ -162,8 +162,9 @@ class FSDP(Strategy):
 
     Attributes:
         auto_wrap_policy: which modules gather their parameters on their own: a set of classes, or
-            a function from a module to whether it does. None for the program's direct children
-            that have parameters. The program gathers what is left.
+            a function from a module to whether it does. None for the program's direct children,
+            those within lists and dicts of modules each, as far as they have parameters that no
+            other module has. The program gathers what is left.
         mixed_precision: torch's ``MixedPrecisionPolicy``; None for the one of ``precision``.
         cpu_offload: keep parameters, gradients and optimizer in the host's memory.
         reshard_after_forward: drop gathered parameters between forward and backward; None for
