@@ -37,6 +37,7 @@ def test_a_compiled_run_learns_the_same_and_logs_from_between_its_graphs() -> No
     found = []
     for word in (False, {"backend": "aot_eager"}):
         torch._dynamo.reset()
+        torch._dynamo.utils.counters.clear()  # of other tests in this process
         lt.seed_everything(0)
         model = Model()
         trainer = lt.Trainer(

@@ -52,8 +52,7 @@ def _compare(own: list[str], device: torch.device, group: Any) -> None:
     dist.all_gather(numbers, number, group=group)
     if len(set(torch.cat(numbers).tolist())) == 1:
         return
-    everybody: list[Any] = [None] * len(numbers)
-    dist.all_gather_object(everybody, own, group=group)
+    everybody = [text.split("\n") for text in _texts("\n".join(own), place, group)]
     ranks = dist.get_process_group_ranks(group or dist.group.WORLD)
     first, other = next((0, r) for r, kinds in enumerate(everybody) if kinds != everybody[0])
     mine, theirs = (
@@ -68,6 +67,21 @@ def _compare(own: list[str], device: torch.device, group: Any) -> None:
         "shape, use a DataLoader with drop_last=True, or gather objects of any kind with "
         "trainer.ports.world.gather."
     )
+
+
+def _texts(text: str, place: Any, group: Any) -> list[str]:
+    """Return the texts of all ranks. Torch's own exchange of objects needs numpy."""
+    mine = torch.tensor(list(text.encode()), dtype=torch.uint8, device=place)
+    size = torch.tensor([len(mine)], device=place)
+    sizes = [torch.empty_like(size) for _ in range(world_size(group))]
+    dist.all_gather(sizes, size, group=group)
+    longest = max(map(int, sizes))
+    parts = [mine.new_empty(longest) for _ in sizes]
+    dist.all_gather(parts, torch.cat([mine, mine.new_zeros(longest - len(mine))]), group=group)
+    return [
+        bytes(part[: int(length)].tolist()).decode()
+        for part, length in zip(parts, sizes, strict=True)
+    ]
 
 
 def _kind(tensor: Tensor) -> str:
