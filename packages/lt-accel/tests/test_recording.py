@@ -35,6 +35,9 @@ class Rehearsed:
             for parameter, value in zip(self.model.parameters(), self.before, strict=True):
                 parameter.copy_(value)
 
+    def abandon(self) -> None:
+        self.calls.append("abandon")
+
     def replay(self) -> None:
         self.calls.append("replay")
         self.compute()
@@ -43,12 +46,13 @@ class Rehearsed:
 class Trained:
     """A training of a small model through a backend that records."""
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, *, model: Any = None, **options: Any) -> None:
         self.recorder = Rehearsed()
         self.recorded = Recorded(self.recorder, lambda fn: fn)
         self.backend = TorchBackend("cpu", compilation=self.recorded)
+        self.model = self.recorder.model = nn.Linear(3, 1) if model is None else model
         torch.manual_seed(0)
-        self.model = self.recorder.model = nn.Linear(3, 1)
+        self.model.reset_parameters()
         self.optimizer = torch.optim.SGD(self.model.parameters(), **{"lr": 0.1, **options})
         self.backend.setup(self.model, [self.optimizer])
         self.evaluations = 0
@@ -117,6 +121,83 @@ def test_the_same_steps_are_taken() -> None:
     assert trained.recorder.calls == ["prepare", "begin", "end", *["replay"] * replays]
 
 
+class Logging(nn.Linear):
+    """A program with a log, which keeps what it is told."""
+
+    def __init__(self) -> None:
+        super().__init__(3, 1)
+        self.seen: list[tuple[str, float, bool]] = []
+
+    def log(self, name: str, value: Any, on_step: bool = False) -> None:
+        self.seen.append((name, float(torch.as_tensor(value).detach()), on_step))
+
+
+def test_what_a_recorded_step_logs_is_logged_at_each_replay() -> None:
+    trained = Trained(model=Logging())
+
+    def loss(batch: Any, index: int) -> Tensor:
+        value = Trained.loss(trained, batch, index)
+        trained.model.log("loss", value, on_step=True)
+        return value
+
+    trained.step = trained.backend.wrap_step(loss, "train")
+    seen = trained.run(batches())
+    assert trained.model.seen == [("loss", value, True) for value, _ in seen]
+    assert "log" not in vars(trained.model)
+
+
+def test_a_number_is_not_logged_from_a_recorded_step() -> None:
+    trained = Trained(model=Logging())
+
+    def loss(batch: Any, index: int) -> Tensor:
+        trained.model.log("index", index)
+        return Trained.loss(trained, batch, index)
+
+    trained.step = trained.backend.wrap_step(loss, "train")
+    with pytest.raises(TypeError, match=r"logs tensors, .* Received int for 'index'"):
+        trained.run(batches())
+    assert trained.recorder.calls[-1] == "abandon"
+
+
+def test_losses_that_are_kept_stay_what_they_were() -> None:
+    trained = Trained()
+    seen, kept = [], []
+    for index, batch in enumerate(batches()):
+        kept.append(trained.step(batch, index))
+        trained.backend.zero_grad(trained.optimizer)
+        trained.backend.backward(kept[-1])
+        trained.backend.clip(trained.optimizer, 0.5)
+        trained.backend.step(trained.optimizer)
+        seen.append(float(kept[-1].detach()))
+    assert [float(loss.detach()) for loss in kept] == seen == [loss for loss, _ in by_hand()[0]]
+
+
+def test_nobody_looks_at_the_gradients_of_a_recorded_step() -> None:
+    trained = Trained()
+    with pytest.raises(ValueError, match=r"Leave out on_nonfinite or compile="):
+        trained.backend.first_non_finite(trained.optimizer)
+
+
+def test_a_step_that_steps_itself_is_refused() -> None:
+    trained = Trained()
+
+    def manual(batch: Any, index: int) -> None:
+        trained.backend.zero_grad(trained.optimizer)
+        trained.backend.backward(trained.loss(batch, index))
+        trained.backend.step(trained.optimizer)
+
+    step = trained.backend.wrap_step(manual, "train")
+    with pytest.raises(RuntimeError, match="steps an optimizer itself, as in manual"):
+        step(batches(1)[0], 0)
+
+
+def test_several_optimizers_are_refused() -> None:
+    trained = Trained()
+    again = torch.optim.SGD(trained.model.parameters(), lr=0.1)
+    with pytest.raises(ValueError, match="Received 2 optimizers"):
+        trained.backend.setup(trained.model, [trained.optimizer, again])
+
+
 def test_a_restored_state_is_recorded_anew() -> None:
     trained = Trained()
     first = batches()
@@ -179,6 +260,7 @@ def test_a_step_that_waits_for_the_gpu_says_so() -> None:
         RuntimeError, match=r"can't wait for the GPU.*not permitted when.*Take item"
     ):
         trained.run(batches())
+    assert trained.recorder.calls[-1] == "abandon"  # so that the GPU can be used again
 
 
 @pytest.mark.parametrize(

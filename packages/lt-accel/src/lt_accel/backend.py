@@ -306,7 +306,17 @@ class TorchBackend:
         return norm
 
     def first_non_finite(self, optimizer: Any) -> str | None:
-        """Return the name of a parameter whose gradient is not finite, None where none is."""
+        """Return the name of a parameter whose gradient is not finite, None where none is.
+
+        Raises:
+            ValueError: whole steps are recorded, in which nothing waits for the device.
+        """
+        if self._compilation.records:
+            raise ValueError(
+                "To look at the gradients before a step, the CPU waits for the GPU. Received "
+                "compile={'cuda_graph': True}, which can't wait within a step. Leave out "
+                "on_nonfinite or compile={'cuda_graph': True}."
+            )
         return first_non_finite(self._program, optimizer)
 
     @property

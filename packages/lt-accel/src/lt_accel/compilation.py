@@ -124,8 +124,10 @@ def compilation(
     if not word.get(GRAPH, False):
         return Compiled(options)
     _check_recordable(device, precision, ranks)
-    inner = Compiled(options) if options else Eager()
-    return Recorded(CudaRecorder(device), inner.wrap)
+    recorder = CudaRecorder(device)
+    if not options:
+        return Recorded(recorder, Eager().wrap)
+    return Recorded(recorder, Compiled(options).wrap, uncompiled=torch.compiler.disable)
 
 
 def _check_options(options: Mapping[str, Any]) -> None:

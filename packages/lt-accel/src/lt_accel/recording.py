@@ -9,18 +9,23 @@ all of it, and the other calls have nothing left to do.
 
 What a graph holds are kernels and addresses, so: shapes stay, numbers that Python holds stay (a
 learning rate must be a tensor to change), nothing may wait for the GPU, and what Python does in the
-step happens only while it is recorded.
+step happens only while it is recorded. But for what the program logs: those calls are remembered,
+and each replay makes them again, with its own values.
 """
 
+import contextlib
 import gc
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol, TypeVar, cast, final
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_flatten, tree_unflatten
+from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
 Fn = TypeVar("Fn", bound=Callable[..., Any])
+
+Logged = tuple[str, Tensor, tuple[Any, ...], dict[str, Any]]
+"""A call of ``log`` in a recorded step: the name, the value, and the flags."""
 
 WARM_UP = 3
 """Steps before the recording: in these, libraries choose algorithms and optimizers make their
@@ -38,6 +43,9 @@ class Recorder(Protocol):
 
     def end(self) -> None:
         """End the recording."""
+
+    def abandon(self) -> None:
+        """Leave a recording that failed, so that the device can be used again."""
 
     def replay(self) -> None:
         """Compute what was recorded."""
@@ -72,6 +80,12 @@ class CudaRecorder:
         """End the recording."""
         self._graph.capture_end()
 
+    def abandon(self) -> None:
+        """End the recording; torch says once more that it has failed."""
+        with contextlib.suppress(RuntimeError):
+            self._graph.capture_end()
+        self._graph = None
+
     def replay(self) -> None:
         """Launch the graph."""
         self._graph.replay()
@@ -88,29 +102,54 @@ class Recorded:
 
     records = True
 
-    def __init__(self, recorder: Recorder, compiled: Callable[[Any], Any]) -> None:
-        """Take what records, and what compiles a step before that."""
+    def __init__(
+        self,
+        recorder: Recorder,
+        compiled: Callable[[Any], Any],
+        *,
+        uncompiled: Callable[[Any], Any] | None = None,
+    ) -> None:
+        """Put it together.
+
+        Args:
+            recorder: records and replays.
+            compiled: compiles a step before that, or returns it as it is.
+            uncompiled: keeps a function out of what is compiled; None where nothing is.
+        """
         self._recorder, self._compiled = recorder, compiled
+        self._note = uncompiled(self._log_or_note) if uncompiled else self._log_or_note
         self.replaying = False
         self.norm: Tensor | None = None
-        self._calls = 0
-        self._recording = False
-        self._inputs: list[Any] = []
-        self._output: Any = None
+        self._program: Any = None
+        self._program_log: Callable[..., None]
         self._optimizers: Sequence[Any] = ()
-        self._rates: list[Any] = []
+        self._forget()
+
+    def _forget(self) -> None:
+        self._calls, self._inputs, self._rates = 0, [], []  # type: ignore[var-annotated]
+        self._output: Any = None
+        self._logged: list[Logged] = []
+        self._kept: list[tuple[Tensor, Tensor]] = []
+        self.norm = None
+        self.replaying = self._recording = self._computing = False
 
     def begin(self, program: Any, optimizers: Iterable[Any]) -> None:
         """Forget what was recorded: memory that it would write to may be another's by now.
 
         Raises:
-            ValueError: an optimizer can't be recorded.
+            ValueError: there are several optimizers, or one that can't be recorded.
         """
-        self._optimizers = list(optimizers)
+        self._program, self._optimizers = program, list(optimizers)
+        if len(self._optimizers) > 1:
+            raise ValueError(
+                "A CUDA graph ends where its optimizer has stepped. Received "
+                f"{len(self._optimizers)} optimizers and compile={{'cuda_graph': True}}. Use one, "
+                "with parameter groups, or leave it out."
+            )
         for optimizer in self._optimizers:
             check_capturable(optimizer)
-        self._calls, self._inputs, self._output, self.norm = 0, [], None, None
-        self.replaying = self._recording = False
+        self._give_up()
+        self._forget()
         self._recorder.prepare()
 
     def wrap(self, fn: Fn, phase: str = "train") -> Fn:
@@ -129,21 +168,45 @@ class Recorded:
 
         def step(*arguments: Any) -> Any:
             self._calls += 1
-            if self._calls <= WARM_UP:
-                return compute(*arguments)
-            if self._inputs:
+            if self._calls > WARM_UP + 1:
                 return self._replay(arguments)
-            return self._record(compute, arguments)
+            self._computing = True
+            try:
+                with self._hearing_logs():
+                    if self._calls <= WARM_UP:
+                        return compute(*arguments)
+                    return self._record(compute, arguments)
+            finally:
+                self._computing = False
 
         return cast(Fn, step)
 
     def stepped(self) -> None:
-        """Note that an optimizer has stepped: that is the end of what is recorded."""
+        """Note that an optimizer has stepped: that is the end of what is recorded.
+
+        Raises:
+            RuntimeError: it stepped within the step function.
+        """
+        if self._computing:
+            self._give_up()
+            raise RuntimeError(
+                "A CUDA graph goes from the step function to the optimizer that steps after it. "
+                "Received a step function that steps an optimizer itself, as in manual "
+                "optimization. Leave out compile={'cuda_graph': True}."
+            )
         if not self._recording:
             return
         self._recording = False
-        self._recorder.end()
+        try:
+            self._recorder.end()
+        except RuntimeError as error:
+            self._recorder.abandon()
+            raise _cannot_wait(error) from error
         self._recorder.replay()  # recording computes nothing
+        with torch.no_grad():
+            for handed_out, static in self._kept:
+                handed_out.data = static.clone()  # the next replay writes into static
+        self._log()
 
     def _record(self, compute: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
         leaves, structure = tree_flatten(arguments)
@@ -152,14 +215,64 @@ class Recorded:
         self._recorder.begin()
         self._recording = True
         try:
-            self._output = compute(*tree_unflatten(self._inputs, structure))
+            output = compute(*tree_unflatten(self._inputs, structure))
         except RuntimeError as error:
-            raise RuntimeError(
-                "A step that is recorded as a CUDA graph can't wait for the GPU, nor read from "
-                f"or copy to it. Received: {error} Take item(), print() and float() out of the "
-                "step, or leave out compile={'cuda_graph': True}."
-            ) from error
-        return self._output
+            self._give_up()
+            raise _cannot_wait(error) from error
+        except BaseException:
+            self._give_up()
+            raise
+        leaves, structure = tree_flatten(output)
+        static = [leaf.detach() if isinstance(leaf, Tensor) else leaf for leaf in leaves]
+        self._output = tree_unflatten(static, structure)
+        self._kept = [pair for pair in zip(leaves, static, strict=True) if pair[0] is not pair[1]]
+        return output
+
+    def _give_up(self) -> None:
+        if self._recording:
+            self._recording = False
+            self._recorder.abandon()
+
+    @contextlib.contextmanager
+    def _hearing_logs(self) -> Iterator[None]:
+        """Put what remembers the program's logs in the place of its ``log``.
+
+        In the steps that warm up too, so that what is compiled then is not compiled anew for it.
+        """
+        log, own = getattr(self._program, "log", None), getattr(self._program, "__dict__", {})
+        if not callable(log):
+            yield
+            return
+        self._program_log, before = log, own.get("log")
+        own["log"] = self._note
+        try:
+            yield
+        finally:
+            if before is None:
+                del own["log"]
+            else:
+                own["log"] = before
+
+    def _log_or_note(self, name: str, value: Any, *arguments: Any, **words: Any) -> None:
+        """Log, or remember what is to be logged, as it is not computed yet.
+
+        Raises:
+            TypeError: a recorded step logs what is no tensor.
+        """
+        if not self._recording:
+            self._program_log(name, value, *arguments, **words)
+            return
+        if not isinstance(value, Tensor):
+            raise TypeError(
+                "A step that is recorded as a CUDA graph logs tensors, which each replay computes "
+                f"anew. Received {type(value).__name__} for {name!r}. Log it in "
+                "on_train_batch_end, or leave out compile={'cuda_graph': True}."
+            )
+        self._logged.append((name, value.detach(), arguments, words))
+
+    def _log(self) -> None:
+        for name, value, arguments, words in self._logged:
+            self._program_log(name, value.clone(), *arguments, **words)
 
     def _replay(self, arguments: tuple[Any, ...]) -> Any:
         leaves, _ = tree_flatten(arguments)
@@ -181,7 +294,8 @@ class Recorded:
             )
         self.replaying = True
         self._recorder.replay()
-        return self._output
+        self._log()
+        return tree_map(_own, self._output)  # the next replay writes into it
 
     def _learning_rates(self) -> list[Any]:
         """Return the learning rates that are numbers; a tensor's address is recorded instead."""
@@ -197,6 +311,18 @@ class Recorded:
             f"All batches of a CUDA graph have one shape. Received {received} after {recorded}. "
             "Make the loader with drop_last=True, or leave out compile={'cuda_graph': True}."
         )
+
+
+def _own(leaf: Any) -> Any:
+    return leaf.clone() if isinstance(leaf, Tensor) else leaf
+
+
+def _cannot_wait(error: RuntimeError) -> RuntimeError:
+    return RuntimeError(
+        "A step that is recorded as a CUDA graph can't wait for the GPU, nor read from or copy to "
+        f"it. Received: {error} Take item(), print() and float() out of the step, or leave out "
+        "compile={'cuda_graph': True}."
+    )
 
 
 def check_capturable(optimizer: Any) -> None:
