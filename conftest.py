@@ -71,8 +71,17 @@ pytest_collect_file = Sybil(
 ).pytest()
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Leave GPUs to those who ask for them: ``-m gpu``.
+
+    A process that has used one can't be forked, and most tests of several ranks do that.
+    """
+    if "gpu" not in config.getoption("markexpr"):
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what is marked ``gpu`` on a machine without one."""
+    """Skip what is marked ``gpu`` where there is none, or nobody has asked for it."""
     marked = [item for item in items if item.get_closest_marker("gpu")]
     if not marked:
         return
@@ -80,7 +89,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
     if not torch.cuda.is_available():
         for item in marked:
-            item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+            item.add_marker(pytest.mark.skip(reason="needs a CUDA device, and -m gpu"))
 
 
 @pytest.hookimpl(optionalhook=True)

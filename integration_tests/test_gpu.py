@@ -73,8 +73,8 @@ class Kept(lt.Callback):
         self.seen: list[tuple[int, float]] = []
 
     def on_log(self, metrics: Any, step: int) -> None:
-        if "loss_step" in metrics:
-            self.seen.append((step, metrics["loss_step"]))
+        if value := metrics.get("loss_step"):
+            self.seen.append((step, value))
 
 
 def trainer(device: str, **words: Any) -> lt.Trainer:
@@ -148,6 +148,7 @@ class NoWaiting(lt.Callback):
 @pytest.mark.gpu
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "bf16-true"])
 @pytest.mark.parametrize("accumulate", [1, 3])
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype feature")
 def test_no_step_waits_for_the_gpu(precision: str, accumulate: int) -> None:
     try:
         trainer(
@@ -255,7 +256,7 @@ def test_a_recorded_run_draws_new_numbers_at_each_step() -> None:
 
         def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
             mask = nn.functional.dropout(torch.ones_like(batch), 0.5)
-            self.log("loss", mask.mean(), on_step=True)
+            self.log("loss", mask.mean(), on_step=True, on_epoch=True)
             return self.layer(mask).mean()
 
         def configure_optimizers(self) -> Any:
@@ -277,7 +278,9 @@ def test_evaluation_and_prediction(device: str) -> None:
     with torch.no_grad():
         expected = [net(x.to(device)) for x, _ in batches]
         losses = [nn.functional.mse_loss(net(x.to(device)), y.to(device)) for x, y in batches]
-    assert all(map(torch.equal, predicted, expected))
+    assert all(
+        torch.equal(one, other.cpu()) for one, other in zip(predicted, expected, strict=True)
+    )
     assert found["val_loss"] == pytest.approx(float(sum(losses)) / len(losses), rel=1e-6)
 
 

@@ -1,5 +1,7 @@
 """What only a GPU can show."""
 
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -9,10 +11,7 @@ from torch.nn.functional import mse_loss
 
 from lt_accel import TorchBackend, isolate_rng, move, select
 
-pytestmark = [
-    pytest.mark.gpu,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
-]
+pytestmark = pytest.mark.gpu
 
 PRECISIONS = ["32-true", "64-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true"]
 MIXED = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
@@ -141,8 +140,9 @@ def test_a_recorded_step_does_the_same(compiled: dict[str, Any]) -> None:
             loss = step(*backend.place(batch))
             backend.zero_grad(optimizer)
             backend.backward(loss)
-            norms.append(float(backend.clip(optimizer, 0.5)))  # type: ignore[arg-type]
+            norm = backend.clip(optimizer, 0.5)
             assert backend.step(optimizer)
+            norms.append(float(norm))  # type: ignore[arg-type]
             losses.append(float(loss.detach()))
         return model, losses, norms
 
@@ -175,6 +175,7 @@ def test_a_recorded_step_may_not_wait() -> None:
 
     with pytest.raises(RuntimeError, match="can't wait for the GPU"):
         five_steps()
+    assert float(torch.ones(2, device="cuda").sum()) == 2  # the GPU computes as before
 
 
 def test_prefetched_batches_are_whole_and_in_order() -> None:
@@ -203,3 +204,41 @@ def test_a_process_that_has_used_the_gpu_is_not_forked() -> None:
     world = select(accelerator="cuda", devices=1, strategy="ddp").world
     with pytest.raises(RuntimeError, match="cuda is initialised"):
         world.launch(lambda: None)
+
+
+ASKS = """
+import torch
+assert {question}
+from lt_accel import select
+chosen = select(accelerator={accelerator!r}, devices=1, strategy="ddp")
+{before}
+
+def main():
+    model = torch.nn.Linear(1, 1)
+    backend = chosen.backend
+    (optimizer,) = backend.setup(model, [torch.optim.SGD(model.parameters(), lr=0.1)])
+    step = backend.wrap_step(lambda x: model(x).mean(), "train")
+    backend.backward(step(backend.place(torch.ones(1, 1))))
+    backend.step(optimizer)
+    return model.weight.device.type
+
+print(chosen.world.launch(main))
+"""
+BACKWARD = "torch.ones(1, requires_grad=True).sum().backward()"
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ({}, "cuda"),
+        ({"before": "assert torch.cuda.is_available()"}, "cuda"),
+        ({"question": "torch.cuda.is_available()"}, "can't be forked. Received a fork of one"),
+        ({"before": BACKWARD}, "can't be forked once it has computed a gradient"),
+        ({"before": BACKWARD, "accelerator": "cpu"}, "once it has computed a gradient"),
+    ],
+)
+def test_what_may_go_before_a_fork(words: dict[str, str], expected: str) -> None:
+    script = ASKS.format(**{"question": "True", "before": "", "accelerator": "gpu", **words})
+    command = [sys.executable, "-W", "ignore", "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=90, check=False)
+    assert expected in done.stdout + done.stderr

@@ -1,8 +1,6 @@
-"""What only ranks on GPUs can show: NCCL, shared batch statistics, weights kept on the host.
+"""What only ranks on GPUs can show: NCCL, shared batch statistics, weights kept on the host."""
 
-The oracle computes on the CPU: a process that has used a GPU can't be forked.
-"""
-
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -10,20 +8,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
-from lt_accel import select
+from lt_accel import DDP, FSDP, Selection, select
 
 STEPS, SIZE = 6, 8
 
 
-def on_gpus(count: int, strategy: str) -> Any:
-    missing = torch.cuda.device_count() < count  # asks the driver, and starts nothing
+def on_gpus(count: int, strategy: Any, name: str) -> Any:
+    missing = torch.cuda.device_count() < count
     return pytest.param(
         {"accelerator": "gpu", "devices": count, "strategy": strategy},
-        id=f"{strategy} on {count}",
+        id=f"{name} on {count}",
         marks=[
             pytest.mark.gpu,
             pytest.mark.timeout(120),
-            pytest.mark.skipif(missing, reason=f"needs CUDA devices: {count}"),
+            pytest.mark.skipif(missing, reason=f"needs CUDA devices: {count}, and -m gpu"),
         ],
     )
 
@@ -50,13 +48,16 @@ def by_hand(model: nn.Module) -> dict[str, Tensor]:
     return model.state_dict()
 
 
-def by_ranks(words: dict[str, Any], *, normalized: bool = False) -> dict[str, Any]:
-    """Train in ranks that have a part of each batch; return what rank 0 says in the end."""
-    chosen = select(precision="64-true", **words)
-    backend, world = chosen.backend, chosen.world
+@dataclass(frozen=True)
+class Training:
+    """What each rank does, with its part of each batch; a spawned rank gets it pickled."""
 
-    def main() -> dict[str, Any]:
-        model = make_model(normalized=normalized)
+    chosen: Selection
+    normalized: bool
+
+    def __call__(self) -> dict[str, Any]:
+        backend, world = self.chosen.backend, self.chosen.world
+        model = make_model(normalized=self.normalized)
         backend.setup(model, [])
         (optimizer,) = backend.setup(model, [torch.optim.AdamW(model.parameters(), lr=0.05)])
         step = backend.wrap_step(lambda x, y: mse_loss(model(x), y), "train")
@@ -76,7 +77,11 @@ def by_ranks(words: dict[str, Any], *, normalized: bool = False) -> dict[str, An
         assert all(one == everywhere[0] for one in everywhere)
         return {"state": state, "at rest": at_rest}
 
-    return world.launch(main)
+
+def by_ranks(words: dict[str, Any], *, normalized: bool = False) -> dict[str, Any]:
+    """Train in ranks; return what rank 0 says in the end."""
+    chosen = select(precision="64-true", **words)
+    return chosen.world.launch(Training(chosen, normalized))
 
 
 def assert_close(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
@@ -85,11 +90,19 @@ def assert_close(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
         torch.testing.assert_close(found[name], value, rtol=1e-9, atol=1e-12)
 
 
+SPAWNED = {
+    "ddp": DDP(start_method="spawn"),
+    "fsdp": FSDP(start_method="spawn"),
+    "fsdp_cpu_offload": FSDP(start_method="spawn", cpu_offload=True),
+}
+"""A process that has used a GPU, in another test, can't be forked."""
+
+
 @pytest.mark.parametrize(
     "words",
     [
         *({"accelerator": "cpu", "devices": 2, "strategy": name} for name in ("ddp", "fsdp")),
-        *(on_gpus(count, name) for count in (1, 2) for name in ("ddp", "fsdp")),
+        *(on_gpus(count, SPAWNED[name], name) for count in (1, 2) for name in ("ddp", "fsdp")),
     ],
 )
 def test_ranks_learn_what_one_process_learns(words: dict[str, Any]) -> None:
@@ -98,14 +111,18 @@ def test_ranks_learn_what_one_process_learns(words: dict[str, Any]) -> None:
     assert_close(found["state"], by_hand(make_model()))
 
 
-@pytest.mark.parametrize("words", [on_gpus(count, "fsdp_cpu_offload") for count in (1, 2)])
+def offloading(count: int) -> Any:
+    return on_gpus(count, SPAWNED["fsdp_cpu_offload"], "fsdp_cpu_offload")
+
+
+@pytest.mark.parametrize("words", [offloading(1), offloading(2)])
 def test_parameters_are_kept_on_the_host(words: dict[str, Any]) -> None:
     found = by_ranks(words)
     assert found["at rest"] == {"cpu"}
     assert_close(found["state"], by_hand(make_model()))
 
 
-@pytest.mark.parametrize("words", [on_gpus(count, "ddp") for count in (1, 2)])
+@pytest.mark.parametrize("words", [on_gpus(count, SPAWNED["ddp"], "ddp") for count in (1, 2)])
 def test_batch_statistics_are_those_of_all_ranks(words: dict[str, Any]) -> None:
     found = by_ranks({**words, "sync_batchnorm": True}, normalized=True)
     assert_close(found["state"], by_hand(make_model(normalized=True)))

@@ -23,7 +23,9 @@ class Logging(Line):
 
 def weighted_loss(slope: float, data: list[Any]) -> float:
     """The mean over samples of the loss, by hand."""
-    total = sum(float(Line(slope).loss(batch)) * len(batch[0]) for batch in data)
+    total = 0.0
+    for batch in data:  # one after the other, as the loop does; sum() rounds once, at the end
+        total += float(Line(slope).loss(batch)) * len(batch[0])
     return total / sum(len(batch[0]) for batch in data)
 
 

@@ -161,6 +161,8 @@ class TorchBackend:
     def _settle(self) -> None:
         """Take the device of this rank, which is known once the ranks are there."""
         device = self.sharding.device(self.device)
+        if str(device) == "cuda":  # which torch does not take everywhere
+            device = torch.device("cuda", torch.cuda.current_device())
         if device != self.device:
             self.device = device
             self.place = placer(device, self.precision.parameters)

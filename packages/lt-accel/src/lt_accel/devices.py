@@ -4,12 +4,17 @@ Choosing is a pure function of the words and of a table of devices, so that it c
 machines one does not have.
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
 
 from lt_accel.spelling import suggestion
+
+# Let torch.cuda.is_available() ask the driver's management library, whoever calls it. By itself it
+# starts CUDA, and the process could not be forked into ranks any more.
+os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
 
 Here = Mapping[str, int]
 """How many devices there are of each type: ``{"cpu": 1, "cuda": 2}``."""

@@ -221,11 +221,7 @@ def _config(how: Launch, folder: Path) -> "LaunchConfig":
 @contextlib.contextmanager
 def _environment(threads: int) -> Iterator[None]:
     """Set what torch's launcher and a spawned process read, and put it back."""
-    changes = {
-        "OMP_NUM_THREADS": str(threads),
-        # Otherwise counting GPUs starts CUDA, and a fork of this process could not use them.
-        "PYTORCH_NVML_BASED_CUDA_CHECK": "1",
-    }
+    changes = {"OMP_NUM_THREADS": str(threads)}
     touched = {*changes, "TORCHELASTIC_SIGNALS_TO_HANDLE"}  # torch's launcher sets this one
     before = {name: os.environ.get(name) for name in touched}
     os.environ.update(changes)

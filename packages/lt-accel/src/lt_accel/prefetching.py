@@ -1,5 +1,6 @@
 """Prefetching: the next batch comes to the GPU while this one is computed."""
 
+import itertools
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -10,15 +11,33 @@ from torch.utils._pytree import tree_leaves
 from lt_accel.moving import Place
 
 
+WORTHWHILE = 1 << 20
+"""Bytes of a batch from which on it is prefetched: the copy of a smaller one takes the GPU less time
+than it takes the CPU to hand it from one stream to the other."""
+
+
 def prefetched(batches: Iterable[Any], place: Place, device: torch.device) -> Iterator[Any]:
     """Yield placed batches; on CUDA, each is copied on a stream of its own, one batch ahead.
 
     The copy is waited for by the stream that computes, not by the CPU, and only a copy from pinned
-    memory runs beside the computation. On other devices this is ``map(place, batches)``.
+    memory runs beside the computation. On other devices, and where the first batch is a small one,
+    this is ``map(place, batches)``.
     """
     if device.type != "cuda":
-        return map(place, batches)
-    return _ahead(batches, place, torch.cuda.Stream(device), device)
+        yield from map(place, batches)
+        return
+    rest = iter(batches)
+    for first in rest:
+        if _bytes_in(first) < WORTHWHILE:
+            yield place(first)
+            yield from map(place, rest)
+        else:
+            every = itertools.chain((first,), rest)
+            yield from _ahead(every, place, torch.cuda.Stream(device), device)
+
+
+def _bytes_in(batch: Any) -> int:
+    return sum(leaf.nbytes for leaf in tree_leaves(batch) if isinstance(leaf, Tensor))
 
 
 def _ahead(

@@ -95,6 +95,7 @@ def run_rank(job: Job) -> None:
         faulthandler.register(STACK_SIGNAL, file=stack)
     with stack, Watchdog(pulse, limit=job.hang_timeout, parent=job.launcher, stack=stack):
         try:
+            check_fork()
             job.world.enter(place, pulse, elastic=True)
             result = job.main()
             job.world.barrier()
@@ -104,6 +105,32 @@ def run_rank(job: Job) -> None:
         except BaseException as error:
             _fail(job, place, pulse, error)
         job.board.set(place.local_rank, Column.STATE, State.DONE)
+
+
+def check_fork() -> None:
+    """Look whether torch can compute here, where it did before the fork.
+
+    Autograd starts a thread for each GPU that torch sees when it is first used, on a CPU too, and
+    CUDA counts as used by whoever has asked it for its devices.
+
+    Raises:
+        RuntimeError: it can't.
+    """
+    remedy = "Start ranks before that, start the script with torchrun, or use strategy='ddp_spawn'."
+    try:
+        torch.zeros((), requires_grad=True).backward()
+    except RuntimeError as error:
+        raise RuntimeError(
+            "A process that sees a GPU can't be forked once it has computed a gradient, on "
+            f"whatever device. Received a fork of one that has. {remedy} With "
+            "CUDA_VISIBLE_DEVICES='' it sees none."
+        ) from error
+    if torch.cuda._is_in_bad_fork():  # noqa: SLF001 - torch has no public way to ask
+        raise RuntimeError(
+            "A process that has used CUDA can't be forked. Received a fork of one that has, by "
+            "torch.cuda.is_available() with PYTORCH_NVML_BASED_CUDA_CHECK=0 or before lt_accel was "
+            f"imported, say. {remedy}"
+        )
 
 
 def _leave_pool() -> None:

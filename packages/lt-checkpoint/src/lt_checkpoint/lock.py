@@ -3,11 +3,17 @@
 import contextlib
 import json
 import os
+import time
 import uuid
-from typing import final
+from collections.abc import Iterator
+from typing import Any, final
 
 from lt_checkpoint.errors import FolderInUseError
 from lt_checkpoint.owner import Owner, this_process
+
+fcntl: Any = None
+with contextlib.suppress(ImportError):  # a system without it
+    import fcntl
 
 NAME = ".lock"
 _LARGEST = 4096
@@ -42,10 +48,11 @@ class FolderLock:
         with open(draft, "x", encoding="ascii") as file:
             file.write(text)
         try:
-            for _ in range(8):  # others may be taking it at this moment
-                if self._link(draft) or self._holder_text() == text:
-                    return
-                self._clear()
+            with _alone_in(os.path.dirname(self.path)):
+                for _ in range(8):  # others may be taking it at this moment
+                    if self._link(draft) or self._holder_text() == text:
+                        return
+                    self._clear()
         finally:
             os.unlink(draft)
         raise self._in_use(None)
@@ -124,6 +131,34 @@ class FolderLock:
             f"{os.path.dirname(self.path)}, which is in use by {who}. Choose another folder; if "
             f"that run was on another machine and has ended, delete {self.path}."
         )
+
+
+@contextlib.contextmanager
+def _alone_in(folder: str) -> Iterator[None]:
+    """Let no other process of this machine take a lock in the folder meanwhile, for five seconds.
+
+    To put a dead holder's lock away and to set one's own are two steps, between which another
+    process might set its own. The kernel's lock on the folder itself leaves no trace, and falls
+    when its holder does. Where there is none, as on some network file systems, or somebody keeps
+    it, what the file says decides alone.
+    """
+    if fcntl is None:
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        for _ in range(100):
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                time.sleep(0.05)
+                continue
+            except OSError:
+                break
+            break
+        yield
+    finally:
+        os.close(handle)
 
 
 def _spelled(owner: Owner) -> str:
