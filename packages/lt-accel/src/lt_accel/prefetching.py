@@ -10,10 +10,9 @@ from torch.utils._pytree import tree_leaves
 
 from lt_accel.moving import Place
 
-
 WORTHWHILE = 1 << 20
-"""Bytes of a batch from which on it is prefetched: the copy of a smaller one takes the GPU less time
-than it takes the CPU to hand it from one stream to the other."""
+"""Bytes of a batch from which on it is prefetched: a smaller one is copied in less time than it
+takes the CPU to hand it from one stream to the other."""
 
 
 def prefetched(batches: Iterable[Any], place: Place, device: torch.device) -> Iterator[Any]:
