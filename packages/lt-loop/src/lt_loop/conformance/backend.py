@@ -20,7 +20,7 @@ class BackendConformance(
 ):
     """What the engine relies on in a backend, of one rank.
 
-    To fill in are ``make``, ``program`` and ``batch``, and ``by_hand`` where a loss has no ``backward()``; the rest
-    where the default does not fit. See
+    To fill in are ``make``, ``program`` and ``batch``, and ``by_hand`` where a loss has no
+    ``backward()``; the rest where the default does not fit. See
     :class:`~lt_loop.conformance.backend_parts.BackendParts`.
     """
