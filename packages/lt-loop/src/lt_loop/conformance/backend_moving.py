@@ -4,7 +4,7 @@ from typing import Any
 
 from lt_loop.conformance.backend_parts import BackendParts, Training
 from lt_loop.conformance.sameness import same
-from lt_loop.steps import on_host
+from lt_loop.host import on_host
 
 
 class MovingPromises(BackendParts):
