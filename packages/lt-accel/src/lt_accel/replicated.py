@@ -55,6 +55,7 @@ class Replicated(Sharding):
         self.world = world
         self._sync_batchnorm = sync_batchnorm
         self._parallel: DistributedDataParallel | None = None
+        self._names: list[str] = []  # of the parameters, as torch's wrapper counts them
         self._within = False  # whether a step is under way
         self._prepared = False  # whether it has been differentiated
         self._records = False  # whether the next backward pass records a static graph
@@ -92,6 +93,7 @@ class Replicated(Sharding):
                 "DDP averages gradients. Received a program none of whose parameters requires one. "
                 "Unfreeze some before the run, or use one process."
             )
+        self._names = [name for name, p in program.named_parameters() if p.requires_grad]
         step = _Step(program)
         with self._world.pulse:
             parallel = DistributedDataParallel(
@@ -173,9 +175,7 @@ class Replicated(Sharding):
         found = UNUSED.search(told)
         if found is None or self._strategy.find_unused_parameters:
             return None
-        program = self._trained().module.program
-        names = [name for name, p in program.named_parameters() if p.requires_grad]
-        unused = [names[int(index)] for index in found[1].split()]
+        unused = [self._names[int(index)] for index in found[1].split()]
         more = f" and {len(unused) - NAMED_AT_MOST} more" if len(unused) > NAMED_AT_MOST else ""
         return (
             "DDP averages the gradients of all parameters in each step. Received a step before "
