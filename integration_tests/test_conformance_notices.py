@@ -62,19 +62,21 @@ def table() -> tuple[list[Fault], Callable[..., Callable[[Any], Any]]]:
 
 
 def assert_noticed(kit: type, fault: Fault) -> None:
-    """See that a check passes what the kit makes, and fails it with a fault."""
-    right = kit()
-    getattr(right, f"test_{fault.check}")()
+    """See that a check passes what the kit makes, wrapped without a fault, and fails the fault."""
 
-    class Broken(kit):  # type: ignore[misc, valid-type]
-        def make(self) -> Any:
-            return fault.broken(super().make())
+    def check(around: Callable[[Any], Any]) -> None:
+        class Around(kit):  # type: ignore[misc, valid-type]
+            def make(self) -> Any:
+                return around(super().make())
 
-        def reopened(self, store: Any) -> Any:
-            return fault.broken(super().reopened(store))
+            def reopened(self, store: Any) -> Any:
+                return around(super().reopened(store))
 
+        getattr(Around(), f"test_{fault.check}")()
+
+    check(Over)
     with pytest.raises(AssertionError):
-        getattr(Broken(), f"test_{fault.check}")()
+        check(fault.broken)
 
 
 def pairs(faults: list[Fault], kits: dict[str, type]) -> Any:
@@ -709,16 +711,9 @@ for knowing in (KnowsNoLast, TakesEachForTheLast, KnowsTheLastTooEarly):
     streams("ranks_share_the_training", within=beyond_the_first_rank, of=SHARING)(knowing)
 
 
-class OffByOne(Over):
-    """Goes on one batch too early or too late."""
-
-    by = -1
-
-    def load_state_dict(self, state: Any) -> None:
-        self.right.load_state_dict({**state, "batch": state["batch"] + self.by})
-
-
 class RepeatsABatch(Over):
+    """Where it goes on from a position."""
+
     def epoch(self, index: int) -> Iterator[Any]:
         batches = self.right.epoch(index)
         if vars(self).pop("restored", False):
