@@ -1,8 +1,8 @@
 """Keep the loop: lt_accel alone computes it, in each precision, in one process or in two.
 
-The function ``train`` below is an ordinary training loop. What changes is one line of words; the
-weights at the end agree, to the precision's tolerance, with those of one process in double
-precision.
+The function ``train`` below is an ordinary training loop. What changes is one line of words.
+``by_hand`` is the same loop without lt_accel, in one process and one dtype. What the two learn is
+the same, up to how coarsely the precision rounds.
 """
 
 import torch
@@ -60,30 +60,56 @@ def train(pictures: Tensor, targets: Tensor, **words: object) -> tuple[dict[str,
     return world.launch(main)
 
 
+def by_hand(pictures: Tensor, targets: Tensor, dtype: torch.dtype) -> dict[str, Tensor]:
+    """Train with torch alone; return the weights."""
+    model, pictures = make_model().to(dtype), pictures.to(dtype)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    order = torch.randperm(len(targets), generator=torch.Generator().manual_seed(1))
+    for index in range(STEPS):
+        batch = order[index * BATCH % 1600 :][:BATCH]
+        optimizer.zero_grad()
+        cross_entropy(model(pictures[batch]), targets[batch]).backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+    return model.state_dict()
+
+
+def distance(one: dict[str, Tensor], other: dict[str, Tensor]) -> float:
+    """Return the Euclidean distance of weights."""
+    return (
+        sum(float((one[name].double() - other[name].double()).square().sum()) for name in one)
+        ** 0.5
+    )
+
+
 def main() -> None:
     """Train in all ways there are on a CPU, and compare."""
     pictures, targets = load()
-    expected, _ = train(pictures, targets, precision="64-true")
+    start, (_, accuracy) = make_model().state_dict(), train(pictures, targets, precision="64-true")
+    # By which share of the way that the weights go they may come out elsewhere: alone, and with two
+    # processes, which round in another order. One of the 60 steps left out is a share of 0.017, and
+    # changes the accuracy by 1.3 points.
     tolerances = {
-        "32-true": 1e-5,
-        "64-true": 1e-12,
-        "bf16-mixed": 5e-2,
-        "16-mixed": 5e-2,
-        "bf16-true": 5e-1,
-        "16-true": 5e-2,
+        "64-true": (torch.float64, 0.0, 1e-12),
+        "32-true": (torch.float32, 0.0, 1e-5),
+        "bf16-mixed": (torch.float32, 1e-2, 1e-2),
+        "16-mixed": (torch.float32, 2e-3, 2e-3),
+        "bf16-true": (torch.bfloat16, 0.0, 3e-2),
+        "16-true": (torch.float16, 0.0, 5e-3),
     }
-    for precision, tolerance in tolerances.items():
-        alone_or_two = ("single_device", "ddp")
-        strategies = (*alone_or_two, "fsdp") if precision == "64-true" else alone_or_two
-        for strategy in strategies:
+    for precision, (dtype, alone, two) in tolerances.items():
+        expected = by_hand(pictures, targets, dtype)
+        way = distance(expected, start)
+        strategies = {"single_device": alone, "ddp": two}
+        if precision == "64-true":
+            strategies["fsdp"] = two
+        for strategy, tolerance in strategies.items():
             words = {"devices": 1 if strategy == "single_device" else 2, "strategy": strategy}
             weights, right = train(pictures, targets, precision=precision, **words)
-            apart = max(
-                float((weights[name].double() - value).abs().max())
-                for name, value in expected.items()
-            )
+            apart = distance(weights, expected) / way
             print(f"{precision:10} {strategy:13} {right:.1%} right, weights {apart:.0e} apart")
-            assert apart < tolerance, (precision, words, apart)
+            assert apart <= tolerance, (precision, words, apart)
+            assert abs(right - accuracy) < 0.005, (precision, words, right, accuracy)
 
 
 if __name__ == "__main__":

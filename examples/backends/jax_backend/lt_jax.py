@@ -176,10 +176,10 @@ def undrawn(fn: Callable[..., Any]) -> Callable[..., Any]:
     """Return a function that leaves the random generators as they were."""
 
     @functools.wraps(fn)
-    def leaving_no_trace(*arguments: Any) -> Any:
+    def leaving_no_trace(*arguments: Any, **words: Any) -> Any:
         before = drawn_so_far()
         try:
-            return fn(*arguments)
+            return fn(*arguments, **words)
         finally:
             put_back(before)
 

@@ -35,6 +35,17 @@ class TestNumpyBackend(BackendConformance):
         rng = np.random.default_rng(index)
         return rng.normal(size=(5, 3)), rng.normal(size=5)
 
+    def by_hand(self, *indices: int) -> list[tuple[float, list[float]]]:
+        line, found = Line(), []
+        optimizer = line.configure_optimizers()
+        for index in indices:
+            loss = line.training_step(self.batch(index), 0)
+            for parameter, gradient in loss.gradients:
+                parameter.grad = gradient
+            found.append((float(loss), self.gradients(line)))
+            optimizer.step()
+        return found
+
     def gradients(self, program: Line) -> list[float]:
         return [*program.w.grad, *program.b.grad]
 

@@ -156,6 +156,16 @@ def test_words_reach_the_backend(torch_switches: None) -> None:
             "FSDP2: strategy='fsdp'",
             "2 processes to start by fork: devices=2 and num_nodes=1",
         ),
+        (
+            {"devices": 2, "strategy": DDP()},
+            "DDP: strategy=DDP()",
+            "2 processes to start by fork: devices=2",
+        ),
+        (
+            {"devices": 2, "strategy": DDP(static_graph=True, start_method="spawn")},
+            "DDP: strategy=DDP(start_method='spawn', static_graph=True)",
+            "2 processes to start by spawn: devices=2",
+        ),
     ],
 )
 def test_several_processes(words: dict[str, Any], sharding: str, world: str) -> None:

@@ -3,6 +3,7 @@
 Each test starts two processes once and looks at many things in them.
 """
 
+import re
 from typing import Any
 
 import pytest
@@ -74,6 +75,55 @@ def expected_gradients(which: str) -> dict[str, Tensor | None]:
     loss = model.step(x, y)["loss"] if which == "step" else model.other(x, y)
     loss.backward()
     return gradients(model)
+
+
+@pytest.mark.parametrize(("layers", "rest"), [(1, ""), (4, " and 5 more")])
+def test_parameters_that_a_step_leaves_out_are_named_with_the_strategy(
+    layers: int, rest: str
+) -> None:
+    class Wide(Pair):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first.weight.requires_grad_(False)  # counts for nothing
+            self.wide = nn.ModuleList([nn.Linear(4, 1).double() for _ in range(layers)])
+
+    def main(chosen: Any) -> None:
+        model = Wide()
+        chosen.backend.setup(model, [])
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        chosen.backend.setup(model, [optimizer])
+        step = chosen.backend.wrap_step(model.step, "train")
+        for batch in batches(2):
+            chosen.backend.backward(step(*batch)["loss"])
+
+    unused = ["second.weight", "second.bias", "wide.0.weight", "wide.0.bias", "wide.1.weight"]
+    names = ", ".join(unused[: 2 + 2 * layers])
+    message = (
+        f"whose loss left out {names}{rest}. Use strategy='ddp_find_unused_parameters_true' (DDP("
+    )
+    chosen = two("ddp")
+    with pytest.raises(RuntimeError, match=re.escape(message)):
+        chosen.world.launch(lambda: main(chosen))
+    if layers == 1:
+        chosen = two("ddp_find_unused_parameters_true")
+        chosen.world.launch(lambda: main(chosen))
+
+
+def test_what_else_goes_wrong_in_a_step_is_left_as_it_is() -> None:
+    chosen = two("ddp")
+
+    def main() -> None:
+        model = Pair()
+        chosen.backend.setup(model, [])
+        chosen.backend.setup(model, [torch.optim.SGD(model.parameters(), lr=0.1)])
+
+        def fail() -> None:
+            raise RuntimeError("of the user")
+
+        with pytest.raises(RuntimeError, match=r"^of the user$"):
+            chosen.backend.wrap_step(fail, "train")()
+
+    chosen.world.launch(main)
 
 
 def test_ddp_options() -> None:

@@ -58,11 +58,13 @@ def test_formats_of_numbers_pass(template: str) -> None:
 def test_names_that_no_file_system_takes_are_refused_at_the_start(tmp_path: Path) -> None:
     longest = "x" * (names.LONGEST - len("99999")) + "{step:05d}"
     with pytest.raises(ValueError, match=r"at most 200 bytes long.*one that gives 201"):
-        ModelCheckpoint(filename="x" + longest)
+        ModelCheckpoint(filename="x" + longest, auto_insert_metric_name=False)
     with pytest.raises(ValueError, match="one that gives 202"):
         ModelCheckpoint(filename="\u00e9" * 101)
-    with pytest.raises(ValueError, match="one that gives 220"):
+    with pytest.raises(ValueError, match="one that gives 225"):
         ModelCheckpoint(filename="{step:0220d}")
+    with pytest.raises(ValueError, match="one that gives 205"):  # with "step="
+        ModelCheckpoint(filename=longest)
     callback = ModelCheckpoint(filename=longest, auto_insert_metric_name=False, dirpath=tmp_path)
     save({"a": 1}, callback.format_checkpoint_name({"step": 99999}))
 

@@ -196,7 +196,13 @@ def test_a_rollback_needs_a_checkpoint() -> None:
     with pytest.raises(LookupError, match=r"goes back to a checkpoint.*no callback saves any"):
         trainer("rollback").fit(Line(), DATA)
     keeper = Keeper(100)
-    with pytest.raises(LookupError, match="Received callbacks that have none"):
+    message = (
+        r"^on_nonfinite='rollback' goes back to a checkpoint, and this run has saved none yet\. "
+        r"Received: The loss and the gradient of weight are not finite at step 0, batch 0 of epoch "
+        r"0\. Save one earlier, as by ModelCheckpoint\(every_n_train_steps=\.\.\.\), or use "
+        r"'skip'\.$"
+    )
+    with pytest.raises(LookupError, match=message):
         trainer("rollback", callbacks=keeper, store=Shelf(keeper)).fit(Line(), [BAD, *DATA])
 
 

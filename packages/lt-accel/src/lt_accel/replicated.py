@@ -3,6 +3,7 @@
 import gc
 import inspect
 import math
+import re
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar, cast, final
 
@@ -18,6 +19,12 @@ from lt_accel.world import TorchWorld
 Fn = TypeVar("Fn", bound=Callable[..., Any])
 
 PARAMETERS = inspect.signature(DistributedDataParallel.__init__).parameters
+
+
+UNUSED = re.compile(r"Parameter indices which did not receive grad for rank \d+:((?: \d+)+)")
+"""What torch says in a forward after a step that left parameters out."""
+
+NAMED_AT_MOST = 5
 
 
 class _Step(nn.Module):
@@ -48,6 +55,7 @@ class Replicated(Sharding):
         self.world = world
         self._sync_batchnorm = sync_batchnorm
         self._parallel: DistributedDataParallel | None = None
+        self._names: list[str] = []  # of the parameters, as torch's wrapper counts them
         self._within = False  # whether a step is under way
         self._prepared = False  # whether it has been differentiated
         self._records = False  # whether the next backward pass records a static graph
@@ -85,6 +93,7 @@ class Replicated(Sharding):
                 "DDP averages gradients. Received a program none of whose parameters requires one. "
                 "Unfreeze some before the run, or use one process."
             )
+        self._names = [name for name, p in program.named_parameters() if p.requires_grad]
         step = _Step(program)
         with self._world.pulse:
             parallel = DistributedDataParallel(
@@ -122,6 +131,10 @@ class Replicated(Sharding):
                 if flags["require_backward_grad_sync"]:
                     self._expect(output)
                 return output
+            except RuntimeError as error:
+                if told := self._unused(str(error)):
+                    raise RuntimeError(told) from None
+                raise
             finally:
                 self._within = False
                 if sync:  # no window is open: the next step takes rank 0's buffers
@@ -156,6 +169,20 @@ class Replicated(Sharding):
         with self._world.pulse:
             backward()
         self._records = False
+
+    def _unused(self, told: str) -> str | None:
+        """Return what to say where torch told of parameters that were left out; None elsewhere."""
+        found = UNUSED.search(told)
+        if found is None or self._strategy.find_unused_parameters:
+            return None
+        unused = [self._names[int(index)] for index in found[1].split()]
+        more = f" and {len(unused) - NAMED_AT_MOST} more" if len(unused) > NAMED_AT_MOST else ""
+        return (
+            "DDP averages the gradients of all parameters in each step. Received a step before "
+            f"this one whose loss left out {', '.join(unused[:NAMED_AT_MOST])}{more}. Use "
+            "strategy='ddp_find_unused_parameters_true' (DDP(find_unused_parameters=True) with "
+            "other options), or freeze what is never used: requires_grad_(False)."
+        )
 
     def _expect(self, output: Any) -> None:
         """Note how many backward passes may follow a forward: one for each tensor it returned.

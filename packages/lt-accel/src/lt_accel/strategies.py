@@ -6,7 +6,7 @@ Lightning where it has them.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Set
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import timedelta
 from typing import Any, Literal, final
 
@@ -19,7 +19,7 @@ ALONE = ("auto", "single_device")
 """Strategies that mean one device in one process."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Strategy(ABC):
     """What every strategy with several processes says.
 
@@ -43,6 +43,12 @@ class Strategy(ABC):
     @abstractmethod
     def name(self) -> str:
         """What it is called where choices are told."""
+
+    def __repr__(self) -> str:
+        """Return the call that makes it: what is as it would be anyway is left out."""
+        told = [(field, getattr(self, field.name)) for field in fields(self)]
+        words = [f"{field.name}={value!r}" for field, value in told if value != field.default]
+        return f"{type(self).__name__}({', '.join(words)})"
 
     def __post_init__(self) -> None:
         """Check what all strategies have.
@@ -106,7 +112,7 @@ START_METHODS = ("fork", "spawn", "forkserver", "popen")
 
 
 @final
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class DDP(Strategy):
     """Every rank holds the whole program; gradients are averaged while they are computed.
 
@@ -154,7 +160,7 @@ class DDP(Strategy):
 
 
 @final
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class FSDP(Strategy):
     """Every rank holds a part of each parameter, and gathers whole ones when they are used.
 
@@ -202,7 +208,7 @@ class FSDP(Strategy):
 
 
 @final
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class TensorParallel(Strategy):
     """The program spreads itself over a mesh of devices, in ``configure_model``.
 

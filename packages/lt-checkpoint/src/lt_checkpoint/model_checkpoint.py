@@ -118,7 +118,7 @@ class ModelCheckpoint(Callback):
         check_choice("on_save_error", on_save_error, ("raise", "warn"))
         check_top_k(save_top_k, monitor)
         check_timeout(save_timeout)
-        names.check(filename or names.DEFAULT)
+        names.check(filename or names.DEFAULT, insert_names=auto_insert_metric_name)
         self.moments = Moments(every_n_train_steps, every_n_epochs, train_time_interval)
         self.dirpath = normal_folder(dirpath)
         self.filename, self.monitor, self.verbose = filename, monitor, verbose

@@ -40,7 +40,7 @@ def filled(template: str, values: Mapping[str, float], *, insert_names: bool = T
     return _FIELD.sub(one, template)
 
 
-def check(template: str) -> None:
+def check(template: str, *, insert_names: bool = True) -> None:
     """Refuse a template that gives no name in a folder, as far as that is known without values.
 
     Raises:
@@ -61,7 +61,7 @@ def check(template: str) -> None:
             "filename is the name of a checkpoint in dirpath, which does not begin with a dot. "
             f"Received filename={template!r}. Put folders into dirpath."
         )
-    if (size := len(short.encode(errors="replace"))) > LONGEST:
+    if (size := len((long if insert_names else short).encode(errors="replace"))) > LONGEST:
         raise ValueError(
             f"filename is at most {LONGEST} bytes long once values are in it: file systems take "
             "255, and versions and the names of what is not complete yet are longer. Received one "

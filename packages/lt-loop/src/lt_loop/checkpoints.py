@@ -14,6 +14,10 @@ Checkpoint = str | Path | Mapping[str, Any]
 """A state, or the name, path or URL of one; ``"last"`` and ``"best"`` ask the callbacks."""
 
 
+class NoneYetError(LookupError):
+    """The checkpoint callbacks of a run have no checkpoint."""
+
+
 @dataclass(frozen=True, slots=True)
 class Restarted:
     """What a run that was started again goes on from: its newest checkpoint, if it has one yet.
@@ -68,7 +72,7 @@ def find_state(
             )
             return None
         if path is None and keepers:
-            raise LookupError(
+            raise NoneYetError(
                 f"ckpt_path={name!r} means the {'newest' if name == 'last' else 'best'} checkpoint "
                 "of this trainer's checkpoint callbacks. Received callbacks that have none. Pass "
                 "its path."

@@ -10,11 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
+from lt_loop.host import on_host
 from lt_loop.lifecycle import sentence, unwrapped
 from lt_loop.ports import World
 from lt_loop.progress import Progress
 from lt_loop.run import Run, RunResult
-from lt_loop.steps import on_host
 
 T = TypeVar("T")
 

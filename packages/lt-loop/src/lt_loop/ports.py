@@ -73,8 +73,9 @@ class Backend(Protocol):
     forward passes, in an evaluation too; ``device_mesh``, which a module then finds under the same
     name; ``first_non_finite(optimizer)``, the name of a parameter whose gradient is not finite, or
     None, which ``on_nonfinite`` asks for; ``prefetches``, True where ``prefetch(batches)`` puts
-    batches in place while the ones before are used; and ``adopt(program, weights)``, which gives
-    the program of the process that called the weights it got in others.
+    batches in place, each once and in order, while the ones before are used; and
+    ``adopt(program, weights)``, which gives the program of the process that called the weights it
+    got in others.
 
     One that scales the loss may have ``loss_scale``, the factor of the last loss, None where no
     loss is scaled; and ``keep_loss_scale()``, after which the step that was skipped last changes
@@ -107,7 +108,8 @@ class Backend(Protocol):
         For ``"evaluate"``, ``fn`` is a whole evaluation loop, a generator function; nothing inside
         it tracks gradients. With ``"evaluate_in_fit"``, what it makes may be used in training. For
         ``"sanity_check"``, ``fn`` is a function after which the random generators stand where they
-        stood before. Returns ``fn`` where there is nothing to add.
+        stood before. Arguments, by name too, and what ``fn`` returns are handed on. Returns ``fn``
+        where there is nothing to add.
         """
 
     def place(self, batch: Any) -> Any:
@@ -309,7 +311,8 @@ class Store(Protocol):
     ) -> None:
         """Save a state under a name. When it returns, the state survives a crash.
 
-        Where the name is taken, the new state takes the place of the old, or is refused.
+        Where the name is taken, the new state takes the place of the old, or is refused. A save
+        that raises leaves what was there before, and nothing new.
         """
 
     def load(self, name: str, *, world: World | None = None) -> Mapping[str, Any]:

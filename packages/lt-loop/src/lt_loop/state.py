@@ -25,7 +25,7 @@ import copy as copying
 from collections.abc import Mapping
 from typing import Any
 
-from lt_loop.checkpoints import find_state
+from lt_loop.checkpoints import NoneYetError, find_state
 from lt_loop.metric_objects import capture_metrics, reset_metrics, restore_metrics
 from lt_loop.run import Run
 
@@ -210,13 +210,20 @@ def roll_back(run: Run, reason: str) -> None:
         RuntimeError: that was done too often.
     """
     ports = run.ports
-    found = find_state(
-        "last",
-        callbacks=run.callbacks,
-        store=ports.store,
-        world=ports.world,
-        may_be_missing=False,
-    )
+    try:
+        found = find_state(
+            "last",
+            callbacks=run.callbacks,
+            store=ports.store,
+            world=ports.world,
+            may_be_missing=False,
+        )
+    except NoneYetError:
+        raise LookupError(
+            "on_nonfinite='rollback' goes back to a checkpoint, and this run has saved none yet. "
+            f"Received: {reason} Save one earlier, as by ModelCheckpoint(every_n_train_steps=...), "
+            "or use 'skip'."
+        ) from None
     assert found is not None
     run.rollbacks += 1
     if run.rollbacks > ROLLBACKS_AT_MOST:

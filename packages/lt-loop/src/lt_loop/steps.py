@@ -1,7 +1,5 @@
 """Steps: what the user wrote, bound and wrapped once, so that calling it costs a call."""
 
-import copy
-import dataclasses
 import inspect
 from collections.abc import Callable
 from functools import partial
@@ -168,27 +166,6 @@ def detached(value: Any) -> Any:
     if isinstance(value, list | tuple) and type(value) in (list, tuple):
         return type(value)(detached(part) for part in value)
     return value.detach() if hasattr(value, "detach") else value
-
-
-def on_host(value: Any) -> Any:
-    """Return a prediction in the memory of the host, where there is room to keep all of them."""
-    moved: Any
-    if isinstance(value, dict):
-        moved = copy.copy(value)
-        moved.update((key, on_host(part)) for key, part in value.items())
-        return moved
-    if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return type(value)(*map(on_host, value))
-    if type(value) in (list, tuple):
-        return type(value)(map(on_host, value))
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        moved = copy.copy(value)
-        for field in dataclasses.fields(value):
-            object.__setattr__(moved, field.name, on_host(getattr(value, field.name)))
-        return moved
-    if hasattr(value, "full_tensor"):  # spread over several devices
-        value = value.full_tensor()
-    return value.cpu() if hasattr(value, "cpu") else value
 
 
 def as_outputs(output: Any) -> Any:

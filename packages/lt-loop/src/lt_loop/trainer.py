@@ -12,6 +12,7 @@ from lt_loop.barebones import Silence
 from lt_loop.checkpoints import Checkpoint, Restarted
 from lt_loop.evaluate import Tables, evaluate, of_all_ranks, predictions
 from lt_loop.fit import fit
+from lt_loop.host import on_host
 from lt_loop.interrupt import stopping_at_safe_point
 from lt_loop.launching import launch
 from lt_loop.lifecycle import Lifecycle
@@ -24,7 +25,6 @@ from lt_loop.profiling import Profiler, choose_profiler
 from lt_loop.progress import Progress
 from lt_loop.run import Function, Run, RunResult
 from lt_loop.sources import LoaderStage
-from lt_loop.steps import on_host
 
 
 class Trainer(RunAsking):

@@ -4,6 +4,7 @@ import copy
 import math
 import random
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from lt_loop.conformance import BackendConformance
@@ -67,9 +68,9 @@ class PlainBackend:
 
     def wrap_step(self, fn: Any, phase: str) -> Any:
         if phase.startswith("evaluate"):
-            return lambda *arguments: self._untracked(fn(*arguments))
+            return lambda *arguments, **words: self._untracked(fn(*arguments, **words))
         if phase == "sanity_check":
-            return lambda *arguments: self._undrawn(fn, arguments)
+            return lambda *arguments, **words: self._undrawn(partial(fn, *arguments, **words))
         return fn
 
     def _untracked(self, loop: Any) -> Any:
@@ -86,10 +87,10 @@ class PlainBackend:
         finally:
             loop.close()
 
-    def _undrawn(self, fn: Any, arguments: Any) -> Any:
+    def _undrawn(self, fn: Any) -> Any:
         state = random.getstate()
         try:
-            return fn(*arguments)
+            return fn()
         finally:
             random.setstate(state)
 
@@ -98,6 +99,18 @@ class PlainBackend:
 
     def zero_grad(self, optimizer: Momentum) -> None:
         optimizer.line.slopes = {}
+
+    def prefetch(self, batches: Any) -> Any:
+        """One batch ahead."""
+        before: list[Any] = []
+        for batch in batches:
+            before.append(self.place(batch))
+            if len(before) > 1:
+                yield before.pop(0)
+        yield from before
+
+    def adopt(self, program: Line, weights: Gradients) -> None:
+        program.values.update(weights)
 
     def backward(self, loss: Loss, *, sync: bool) -> None:
         if not isinstance(loss, Loss) or loss.slopes is None:
@@ -162,6 +175,16 @@ class PlainKit(BackendConformance):
 
     def batch(self, index: int) -> Any:
         return [(0.3 * n - index, 0.7 * n + index) for n in range(1, 4)]
+
+    def by_hand(self, *indices: int) -> list[tuple[float, list[float]]]:
+        line, found = Line(), []
+        momentum = line.configure_optimizers()
+        for index in indices:
+            loss = line.training_step(self.batch(index), 0)
+            line.slopes = loss.slopes or {}
+            found.append((loss.value, self.gradients(line)))
+            momentum.step()
+        return found
 
     def gradients(self, program: Any) -> list[float]:
         return [program.slopes.get(name, 0.0) for name in ("w", "b")]

@@ -64,6 +64,7 @@ class TestDuck(PlainKit):
 
     draws = ()
     make = staticmethod(DuckBackend)
+    by_hand = BackendConformance.by_hand
     # It can't look into an optimizer, tracks nothing, and refuses to clip.
     test_setup_refuses_an_optimizer_of_another_program = None
     test_an_evaluation_tracks_no_gradients = None
@@ -77,6 +78,114 @@ class TestDuck(PlainKit):
 
 shelf = Shelf()
 
+BY_HAND = (
+    "losses_are_those_of_a_loop_by_hand",
+    "gradients_are_those_of_a_loop_by_hand",
+    "steps_are_those_of_a_loop_by_hand",
+)
+
+
+@shelf.breaks(*BY_HAND, "weights_of_another_process_are_adopted")
+class StartsFromOtherWeights(PlainBackend):
+    def setup(self, program: Any, optimizers: Any) -> Any:
+        if not optimizers:
+            program.values = {"w": 0.2, "b": 0.0}
+        return super().setup(program, optimizers)
+
+
+@shelf.breaks("setup_leaves_the_order_of_optimizers")
+class StepsTheLastFirst(PlainBackend):
+    def setup(self, program: Any, optimizers: Any) -> Any:
+        return super().setup(program, optimizers)[::-1]
+
+
+@shelf.breaks("setup_leaves_the_order_of_optimizers")
+class CapturesTheLastFirst(PlainBackend):
+    def capture(self, *, copy: bool = True) -> Any:
+        state = super().capture(copy=copy)
+        return {**state, "optimizers": state["optimizers"][::-1]}
+
+    def restore(self, state: Any) -> None:
+        super().restore({**state, "optimizers": state["optimizers"][::-1]})
+
+
+@shelf.breaks(*BY_HAND)
+class AddsToTheLabels(PlainBackend):
+    def place(self, batch: Any) -> Any:
+        return batch if hasattr(batch, "placed") else Placed((x, y + 1) for x, y in batch)
+
+
+class Placed(list[Any]):
+    placed = True
+
+
+@shelf.breaks("what_is_prefetched_is_every_batch_in_order")
+class LosesTheLastBatch(PlainBackend):
+    def prefetch(self, batches: Any) -> Any:
+        yield from list(super().prefetch(batches))[:-1]
+
+
+@shelf.breaks("what_is_prefetched_is_every_batch_in_order")
+class HandsOutTheNewestFirst(PlainBackend):
+    def prefetch(self, batches: Any) -> Any:
+        yield from list(super().prefetch(batches))[::-1]
+
+
+@shelf.breaks("what_is_prefetched_is_every_batch_in_order")
+class RepeatsTheFirstBatch(PlainBackend):
+    def prefetch(self, batches: Any) -> Any:
+        for batch in super().prefetch(batches):
+            first = vars(self).setdefault("first", batch)
+            yield first
+
+
+@shelf.breaks("weights_of_another_process_are_adopted")
+class AdoptsNothing(PlainBackend):
+    def adopt(self, program: Any, weights: Any) -> None:
+        pass
+
+
+@shelf.breaks("what_a_training_step_returns_beside_the_loss_is_handed_on")
+class KeepsTheLossAlone(PlainBackend):
+    def wrap_step(self, fn: Any, phase: str) -> Any:
+        if phase != "train":
+            return super().wrap_step(fn, phase)
+        return lambda *arguments: (
+            {"loss": output["loss"]} if isinstance(output := fn(*arguments), dict) else output
+        )
+
+
+@shelf.breaks("a_wrapped_step_gets_its_arguments_and_hands_on_what_it_returns")
+class TakesNoArgumentsByName(PlainBackend):
+    def wrap_step(self, fn: Any, phase: str) -> Any:
+        if phase == "validate":
+            return lambda *arguments: fn(*arguments)
+        return super().wrap_step(fn, phase)
+
+
+@shelf.breaks(
+    "gradients_are_those_of_a_loop_by_hand",
+    "steps_are_those_of_a_loop_by_hand",
+)
+class HalvesTheGradients(PlainBackend):
+    def backward(self, loss: Any, *, sync: bool) -> None:
+        super().backward(loss / 2 if isinstance(loss, Loss) else loss, sync=sync)
+
+
+@shelf.breaks("steps_are_those_of_a_loop_by_hand")
+class StepsTwice(PlainBackend):
+    def step(self, optimizer: Any, closure: Any) -> Any:
+        stepped = super().step(optimizer, closure)
+        if stepped:
+            optimizer.step()
+        return stepped
+
+
+@shelf.breaks("what_was_logged_is_read_in_order")
+class SortsWhatItReads(PlainBackend):
+    def read(self, values: Any) -> Any:
+        return sorted(super().read(values)) if len(values) > 3 else super().read(values)
+
 
 @shelf.breaks("setup_takes_the_program_alone_first")
 class ReturnsTheProgram(PlainBackend):
@@ -84,7 +193,7 @@ class ReturnsTheProgram(PlainBackend):
         return super().setup(program, optimizers) or [program]
 
 
-@shelf.breaks("setup_returns_every_optimizer")
+@shelf.breaks("setup_returns_every_optimizer", "setup_leaves_the_order_of_optimizers")
 class StepsTheFirstAlone(PlainBackend):
     def setup(self, program: Any, optimizers: Any) -> Any:
         return super().setup(program, optimizers)[:1]
@@ -111,7 +220,12 @@ class ShiftsTheLossWithinAWindow(PlainBackend):
     def wrap_step(self, fn: Any, phase: str) -> Any:
         if phase != "accumulate":
             return super().wrap_step(fn, phase)
-        return lambda *arguments: Loss((loss := fn(*arguments)).value + 1, loss.slopes)
+        return lambda *arguments: self._shifted(fn(*arguments))
+
+    def _shifted(self, output: Any) -> Any:
+        if isinstance(output, dict):
+            return {**output, "loss": self._shifted(output["loss"])}
+        return Loss(output.value + 1, output.slopes)
 
 
 @shelf.breaks("a_wrapped_step_gets_its_arguments_and_hands_on_what_it_returns")
@@ -160,10 +274,10 @@ class TracksNothingWhileAnEvaluationIsOpen(PlainBackend):
         return self._switched_off(fn) if phase == "evaluate" else super().wrap_step(fn, phase)
 
     def _switched_off(self, fn: Any) -> Any:
-        def loop(*arguments: Any) -> Any:
+        def loop(*arguments: Any, **words: Any) -> Any:
             self.program.tracks = False
             try:
-                return (yield from fn(*arguments))
+                return (yield from fn(*arguments, **words))
             finally:
                 self.program.tracks = True
 
@@ -182,14 +296,14 @@ class TaintsWhatAnEvaluationMakes(PlainBackend):
 
 @shelf.breaks("a_sanity_check_leaves_the_random_generators_as_they_were")
 class LeavesTheGeneratorsWhereATrialFailed(PlainBackend):
-    def _undrawn(self, fn: Any, arguments: Any) -> Any:
+    def _undrawn(self, fn: Any) -> Any:
         state = random.getstate()
-        returned = fn(*arguments)
+        returned = fn()
         random.setstate(state)
         return returned
 
 
-@shelf.breaks("a_batch_that_was_placed_can_be_placed_again")
+@shelf.breaks("a_batch_that_was_placed_can_be_placed_again", *BY_HAND)
 class ScalesWhatItPlaces(PlainBackend):
     def place(self, batch: Any) -> Any:
         return [(x / 2, y / 2) for x, y in batch]

@@ -156,7 +156,11 @@ def next_of(iterator: Iterator[Any]) -> Iterator[Any]:
         return
 
 
-@breaks("the_last_batch_is_known_as_the_last")
+@breaks(
+    "the_last_batch_is_known_as_the_last",
+    "ranks_share_an_evaluation",
+    "ranks_share_the_training",
+)
 class KnowsNoLast(PlainStream):
     is_last = False
 
@@ -311,6 +315,15 @@ class ReadsAllOnEveryRank(PlainFeed):
 class SharesTheTrainingUnevenly(PlainFeed):
     def open(self, loader: Any, *, phase: Any, world: Any) -> Any:
         return super().open(loader, phase=phase if alone(world) else "test", world=world)
+
+
+@breaks("ranks_share_an_evaluation", "ranks_share_the_training")
+class TakesTheLastOfAllForItsOwn(PlainStream):
+    @property
+    def is_last(self) -> bool:
+        if not isinstance(self._loader, Shared):
+            return super().is_last
+        return self._batch * self._loader.world_size >= len(self._loader.loader) + 1
 
 
 class OfOneRank(PlainStream):

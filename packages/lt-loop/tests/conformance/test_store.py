@@ -102,7 +102,7 @@ class SharesWhatItLoads(PlainStore):
         return super().load(name, world=world)
 
 
-@shelf.breaks("an_unknown_name_is_a_lookup_error")
+@shelf.breaks("an_unknown_name_is_a_lookup_error", "a_save_that_fails_leaves_nothing")
 class LoadsTheNewestForAnUnknownName(PlainStore):
     removed = False
 
@@ -115,7 +115,11 @@ class LoadsTheNewestForAnUnknownName(PlainStore):
         return super().load(name if known else list(self.states)[-1], world=world)
 
 
-@shelf.breaks("an_unknown_name_is_a_lookup_error", "a_removed_state_is_gone")
+@shelf.breaks(
+    "an_unknown_name_is_a_lookup_error",
+    "a_save_that_fails_leaves_nothing",
+    "a_removed_state_is_gone",
+)
 class RaisesAnotherError(PlainStore):
     def load(self, name: str, *, world: Any = None) -> Any:
         if name not in self.states:
@@ -135,11 +139,32 @@ class ListsNewestFirst(PlainStore):
         return super().list()[::-1]
 
 
-@shelf.breaks("saving_again_replaces")
+@shelf.breaks("saving_again_replaces", "a_save_that_fails_leaves_nothing")
 class KeepsTheFirst(PlainStore):
     def save(self, state: Any, name: str, **more: Any) -> None:
         if name not in self.states:
             super().save(state, name, **more)
+
+
+@shelf.breaks("a_save_that_fails_leaves_nothing")
+class ListsWhatIsTorn(PlainStore):
+    torn: Any = ()
+
+    def save(self, state: Any, name: str, **more: Any) -> None:
+        before, self.torn = self.torn, (*self.torn, name)
+        super().save(state, name, **more)
+        self.torn = before
+
+    def list(self) -> Any:
+        return [*super().list(), *(name for name in self.torn if name not in self.states)]
+
+
+@shelf.breaks("a_save_that_fails_leaves_nothing")
+class RemovesTheOldBeforeTheNew(PlainStore):
+    def save(self, state: Any, name: str, **more: Any) -> None:
+        if "extra" in state:
+            self.states.pop(name, None)
+        super().save(state, name, **more)
 
 
 @shelf.breaks("a_removed_state_is_gone")

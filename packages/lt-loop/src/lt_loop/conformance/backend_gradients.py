@@ -6,16 +6,7 @@ from lt_loop.conformance.sameness import close
 
 
 class GradientPromises(BackendParts):
-    """``place``, ``zero_grad``, ``backward`` and ``clip``."""
-
-    def test_a_batch_that_was_placed_can_be_placed_again(self) -> None:
-        """``place`` leaves a batch alone that is where it belongs."""
-        training = Training(self)
-        once = training.backend.place(self.batch(0))
-        twice = training.backend.place(training.backend.place(self.batch(0)))
-        losses = [self.number(training.loss(batch)) for batch in (once, twice)]
-        one, other = training.backend.read(losses)
-        assert one == other, f"Placing twice is placing once. Received losses {one} and {other}."
+    """``zero_grad``, ``backward`` and ``clip``."""
 
     def test_gradients_add_up_over_a_window(self) -> None:
         """``backward`` adds to what is there, whether ranks agree yet or not."""

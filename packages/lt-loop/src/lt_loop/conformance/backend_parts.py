@@ -60,6 +60,30 @@ class BackendParts(ABC):
             found += numbers(parameter.grad) if here else [0.0] * len(numbers(parameter))
         return found
 
+    def by_hand(self, *indices: int) -> list[tuple[float, list[float]]]:
+        """Train a new program on some batches, one after another, without a backend.
+
+        It is what the backend is held against, so no part of that may be in it. By default the loop
+        that one writes for torch: ``loss.backward()``, ``optimizer.step()``.
+
+        Returns:
+            The loss of each batch and its gradients, ordered as :meth:`gradients` orders them.
+        """
+        program = self.program()
+        optimizer = self.optimizer(program)
+        found: list[tuple[float, list[float]]] = []
+        for index in indices:
+            loss = loss_in(program.training_step(self.batch(index), 0))
+            assert hasattr(loss, "backward"), (
+                "A kit knows how its programs are trained without a backend. Received a loss of "
+                f"type {type(loss).__name__}, which has no backward(). Write by_hand(*indices)."
+            )
+            optimizer.zero_grad()
+            loss.backward()
+            found.append((numbers(self.number(loss))[0], self.gradients(program)))
+            optimizer.step()
+        return found
+
     def number(self, loss: Any) -> Any:
         """Return what a program would log of a loss: something that ``read`` reads."""
         return loss
@@ -83,6 +107,11 @@ class BackendParts(ABC):
     def drawn(self) -> list[Any]:
         """Draw one number from each generator."""
         return [draw() for draw in self.draws]
+
+
+def loss_in(output: Any) -> Any:
+    """Return the loss in what a training step returned."""
+    return output["loss"] if isinstance(output, Mapping) else output
 
 
 class Training:
@@ -116,8 +145,7 @@ class Training:
         """
         if phase not in self._steps:
             self._steps[phase] = self.backend.wrap_step(self.program.training_step, phase)
-        output = self._steps[phase](batch, 0)
-        return output["loss"] if isinstance(output, dict) else output
+        return loss_in(self._steps[phase](batch, 0))
 
     def loss_of(self, index: int, *, phase: Phase = "train") -> Any:
         """Return the loss of one of the kit's batches."""

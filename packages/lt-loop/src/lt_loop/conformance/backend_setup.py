@@ -30,6 +30,29 @@ class SetupPromises(BackendParts):
             f"setup returns the optimizers in the same order. Received 2, returned {len(returned)}."
         )
 
+    def test_setup_leaves_the_order_of_optimizers(self) -> None:
+        """What ``setup`` and ``capture`` return is ordered as what ``setup`` was given."""
+        training = Training(self)
+        training.step(0, 1)
+        before = training.backend.capture()["optimizers"]
+        given = [training.optimizer, self.optimizer(training.program)]
+        returned = training.backend.setup(training.program, given)
+        captured = training.backend.capture()["optimizers"]
+        assert len(returned) == len(captured) == 2, (
+            "There are two optimizers after a setup with two. Received "
+            f"{len(returned)} that setup returned, and {len(captured)} in capture."
+        )
+        assert same(captured[0], before[0]), (
+            "The first optimizer's state comes first in capture. Received that of another."
+        )
+        training.differentiate(training.loss_of(0))
+        training.backend.step(returned[1], None)
+        after = training.backend.capture()["optimizers"]
+        assert same(after[0], captured[0]), (
+            "The second optimizer that setup returns is the second it was given. Received the "
+            "first: its state changed."
+        )
+
     def test_setup_refuses_an_optimizer_of_another_program(self) -> None:
         """``setup`` raises a ValueError for an optimizer that holds none of the parameters."""
         backend, program = self.make(), self.program()

@@ -78,5 +78,8 @@ class SteppingPromises(BackendParts):
         assert all(type(number) is float for number in read), (
             f"read returns floats. Received {[type(number).__name__ for number in read]}."
         )
+        assert backend.read([3.5, 1.5, 2.5, 3.5]) == [3.5, 1.5, 2.5, 3.5], (
+            "read keeps the order of numbers. Received others for [3.5, 1.5, 2.5, 3.5]."
+        )
         expected = [1.0, *backend.read(losses[:1]), 2.5, *backend.read(losses[1:])]
         assert read == expected, f"read keeps the order. Received {read}, expected {expected}."

@@ -5,7 +5,7 @@ from collections.abc import Callable, Generator
 from functools import partial
 from typing import Any, NoReturn
 
-from lt_loop.conformance.backend_parts import BackendParts, Training
+from lt_loop.conformance.backend_parts import BackendParts, Training, loss_in
 from lt_loop.conformance.raising import raised_by
 from lt_loop.conformance.sameness import close, same
 from lt_loop.ports import Phase
@@ -33,17 +33,40 @@ class WrappingPromises(BackendParts):
             training = Training(self)
             seen: list[Any] = []
 
-            def step(*arguments: Any, seen: list[Any] = seen) -> Any:
-                seen.append(arguments)
+            def step(*arguments: Any, seen: list[Any] = seen, **words: Any) -> Any:
+                seen.append((*arguments, words))
                 return {"index": arguments[1]}
 
             batch = training.backend.place(self.batch(0))
-            returned = training.backend.wrap_step(step, phase)(batch, 3, 1)
+            wrapped = training.backend.wrap_step(step, phase)
+            returned = wrapped(batch, 3, dataloader_idx=1)
             assert len(seen) == 1, f"A {phase} step runs once a call. Received {len(seen)}."
             assert seen[0][0] is batch, f"A {phase} step gets the batch itself. It got another."
-            assert seen[0][1:] == (3, 1), f"A {phase} step gets (batch, 3, 1). It got {seen[0]}."
+            assert seen[0][1:] == (3, {"dataloader_idx": 1}), (
+                f"A {phase} step gets (batch, 3, dataloader_idx=1). It got {seen[0]}."
+            )
             assert returned == {"index": 3}, (
                 f"What a {phase} step returns is handed on. Received {returned!r}."
+            )
+
+    def test_what_a_training_step_returns_beside_the_loss_is_handed_on(self) -> None:
+        """What is in the dict that a training step returns comes back, and can be read."""
+        phases: tuple[Phase, ...] = ("train", "accumulate")
+        for phase in phases:
+            training = Training(self)
+            step = partial(_telling, training.program.training_step)
+            batch = training.backend.place(self.batch(0))
+            returned = training.backend.wrap_step(step, phase)(batch, 3)
+            assert isinstance(returned, dict), (
+                f"A dict that a step returns for {phase!r} comes back. Received {returned!r}."
+            )
+            assert returned.keys() == {"loss", "told"}, (
+                f"All of a dict comes back from {phase!r}. Received {', '.join(returned)}."
+            )
+            found = training.backend.read([returned["told"]])
+            assert found == [3.0], (
+                f"What stands beside the loss comes back from {phase!r}. Received {found}, "
+                "expected [3.0]."
             )
 
     def test_an_exception_in_a_wrapped_function_comes_out_as_it_is(self) -> None:
@@ -82,7 +105,7 @@ class WrappingPromises(BackendParts):
                 f"An evaluation returns what its loop does. Received {returned!r}."
             )
             said.clear()
-            left = wrapped(2)
+            left = wrapped(count=2)
             assert said == [], "An evaluation runs when it is asked. It ran before."
             next(left)
             assert said == ["yields 0"], f"It runs as far as it is asked. Received {said}."
@@ -136,8 +159,9 @@ class WrappingPromises(BackendParts):
         before = backend.capture()
         expected = self.drawn()
 
-        def trial(word: str) -> str:
-            self.drawn()
+        def trial(word: str, *, times: int) -> str:
+            for _ in range(times):
+                self.drawn()
             if word == "fail":
                 raise KeyError(word)
             return word
@@ -146,7 +170,7 @@ class WrappingPromises(BackendParts):
         for word in ("pass", "fail"):
             backend.restore(before)
             try:
-                returned = wrapped(word)
+                returned = wrapped(word, times=2)
             except KeyError:
                 returned = "fail"
             drawn = self.drawn()
@@ -155,6 +179,11 @@ class WrappingPromises(BackendParts):
                 f"After a sanity check the generators stand where they stood, if it should {word}. "
                 f"Received {drawn}, expected {expected}."
             )
+
+
+def _telling(step: Callable[..., Any], batch: Any, batch_idx: int) -> dict[str, Any]:
+    """Return the loss of a training step, and its index beside."""
+    return {"loss": loss_in(step(batch, batch_idx)), "told": batch_idx}
 
 
 def _raising(error: Exception) -> Callable[..., NoReturn]:

@@ -4,8 +4,9 @@ import copy
 import json
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
+from itertools import product
 from typing import Any
 
 from lt_loop.conformance.raising import raised_by
@@ -310,35 +311,22 @@ class FeedConformance(ABC):
 
     def test_ranks_share_an_evaluation(self) -> None:
         """Each sample is read by one rank, whatever their number: none is missing, none twice."""
-        expected = Counter(_samples_in(self._whole(0, "validate")))
         phases: tuple[Phase, ...] = ("validate", "test", "predict")
-        for phase, world_size in ((phase, size) for phase in phases for size in (2, 3)):
-            ranks = self._shared(world_size, phase)
-            found = Counter(sample for rank in ranks for sample in _samples_in(rank))
-            assert found == expected, (
-                f"{world_size} ranks read every sample of a {phase} loader once. Missing "
-                f"{list((expected - found).elements())}, too many "
-                f"{list((found - expected).elements())}."
-            )
+        for phase, world_size in product(phases, (2, 3)):
+            for epoch, ranks in enumerate(self._shared(world_size, phase)):
+                expected = Counter(_samples_in(self._whole(epoch, "validate")))
+                found = Counter(sample for rank in ranks for sample in _samples_in(rank))
+                assert found == expected, (
+                    f"{world_size} ranks read every sample of epoch {epoch} of a {phase} loader "
+                    f"once. Missing {list((expected - found).elements())}, too many "
+                    f"{list((found - expected).elements())}."
+                )
 
     def test_ranks_share_the_training(self) -> None:
         """All ranks get as many batches; at most a batch for each rank is repeated or left out."""
-        whole = self._whole(0)
-        expected, largest = Counter(_samples_in(whole)), max(map(len, whole))
         for world_size in (2, 3):
-            ranks = self._shared(world_size, "train")
-            counts = [len(rank) for rank in ranks]
-            assert len(set(counts)) == 1, (
-                f"All ranks take the same number of training steps. Received {counts} batches."
-            )
-            assert counts[0] > 0, "Ranks have something to train on. Received no batch."
-            found = Counter(sample for rank in ranks for sample in _samples_in(rank))
-            differing = ((found - expected) + (expected - found)).total()
-            assert differing <= world_size * largest, (
-                f"{world_size} ranks share the samples of an epoch. Missing "
-                f"{list((expected - found).elements())}, too many "
-                f"{list((found - expected).elements())}."
-            )
+            for epoch, ranks in enumerate(self._shared(world_size, "train")):
+                self._check_training(epoch, ranks)
 
     def test_ranks_go_on_from_the_position_of_rank_0(self) -> None:
         """A state holds one position for all ranks, from which each goes on in its own share."""
@@ -357,20 +345,48 @@ class FeedConformance(ABC):
         for world_size in (2, 3):
             in_ranks(world_size, resume)
 
-    def _shared(self, world_size: int, phase: Phase) -> list[list[list[Any]]]:
-        """Return what each rank reads, in epoch 0."""
+    def _check_training(self, epoch: int, ranks: Sequence[list[list[Any]]]) -> None:
+        """See that ranks share an epoch of training."""
+        whole, world_size = self._whole(epoch), len(ranks)
+        expected, largest = Counter(_samples_in(whole)), max(map(len, whole))
+        counts = [len(rank) for rank in ranks]
+        assert len(set(counts)) == 1, (
+            f"All ranks take the same number of training steps. Received {counts} batches."
+        )
+        assert counts[0] > 0, "Ranks have something to train on. Received no batch."
+        found = Counter(sample for rank in ranks for sample in _samples_in(rank))
+        differing = ((found - expected) + (expected - found)).total()
+        assert differing <= world_size * largest, (
+            f"{world_size} ranks share the samples of an epoch. Missing "
+            f"{list((expected - found).elements())}, too many "
+            f"{list((found - expected).elements())}."
+        )
 
-        def read(world: World) -> list[list[Any]]:
+    def _shared(self, world_size: int, phase: Phase) -> list[tuple[list[list[Any]], ...]]:
+        """Return what each rank reads, by epoch; see that it knows the length and the end."""
+
+        def read(world: World) -> list[list[list[Any]]]:
             stream = self._open(phase, world=world)
-            told = stream.length
-            found = self._read(stream, 0)
+            found: list[list[list[Any]]] = []
+            for epoch in range(2):
+                length = stream.length
+                batches, told = [], []
+                for batch in stream.epoch(epoch):
+                    batches.append(self.samples(batch))
+                    told.append(bool(stream.is_last))
+                found.append(batches)
+                assert length in (None, len(batches)), (
+                    "length counts this rank's batches, or is None. Received "
+                    f"{length} of {len(batches)}."
+                )
+                assert told == [False] * (len(batches) - 1) + [True] * bool(batches), (
+                    "is_last is True after the last batch of this rank alone. Rank "
+                    f"{world.rank} received {told}."
+                )
             stream.close()
-            assert told is None or told == len(found), (
-                f"length counts this rank's batches, or is None. Received {told} of {len(found)}."
-            )
             return found
 
-        return in_ranks(world_size, read)
+        return list(zip(*in_ranks(world_size, read), strict=True))
 
 
 def _samples_in(batches: list[list[Any]]) -> list[Any]:

@@ -4,7 +4,8 @@ import copy
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any
+from functools import partial
+from typing import Any, NoReturn
 
 from lt_loop.conformance.raising import raised_by
 from lt_loop.conformance.ranks import in_ranks
@@ -28,6 +29,18 @@ PLAIN: dict[str, Any] = {
 }
 """The plain data that states are made of: those of optimizers have whole numbers as keys, those of
 random generators are tuples."""
+
+
+class Unsavable:
+    """A value that can be neither copied nor pickled nor written, whatever a store does."""
+
+    def __reduce_ex__(self, protocol: Any) -> NoReturn:
+        """Refuse.
+
+        Raises:
+            ValueError: always.
+        """
+        raise ValueError("This value can't be saved.")
 
 
 class StoreConformance(ABC):
@@ -152,6 +165,27 @@ class StoreConformance(ABC):
         assert found == 2, f"The state saved last counts. Received that of step {found}."
         listed = list(store.list())
         assert listed == [self.name(0)], f"A name is listed once. Received {listed}."
+
+    def test_a_save_that_fails_leaves_nothing(self) -> None:
+        """A state that can't be saved is refused: no part of it is listed, the old one stays."""
+        store = self.make()
+        store.save(self._state(1), self.name(1))
+        for index in (2, 1):
+            raised_by(
+                Exception,
+                partial(store.save, self._state(2, extra={"bad": Unsavable()}), self.name(index)),
+                "A state with a value that can't be written is refused by save",
+            )
+            later = self.reopened(store)
+            for one in (store, later):
+                listed = list(one.list())
+                assert listed == [self.name(1)], (
+                    f"What was not saved whole is not listed. Received {listed}."
+                )
+            found = later.load(self.name(1))["global_step"]
+            assert found == 1, f"What was saved before is still there. Received step {found}."
+        rule = "A name under which nothing was saved whole is refused by load"
+        raised_by(LookupError, lambda: store.load(self.name(2)), rule)
 
     def test_a_removed_state_is_gone(self) -> None:
         """``remove`` forgets one state, and no other."""
