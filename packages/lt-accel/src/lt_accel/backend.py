@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Literal, TypeVar, cast, final, get_args
 
 import torch
@@ -19,6 +20,7 @@ from lt_accel.sharding import Sharding, Unsharded
 from lt_accel.snapshot import copied, load_program, move_optimizer, restore_optimizer
 from lt_accel.spelling import suggestion
 from lt_accel.switches import Switches
+from lt_accel.undoing import undone
 from lt_accel.world import TorchWorld
 
 Fn = TypeVar("Fn", bound=Callable[..., Any])
@@ -100,6 +102,13 @@ class TorchBackend:
     def collective_forward(self) -> bool:
         """Whether every forward is one of all ranks, so that all must have as many batches."""
         return self.sharding.collective_forward
+
+    def undone(self, parts: Iterable[Any]) -> AbstractContextManager[None]:
+        """Return a block after which modules and metric objects hold what they held before.
+
+        For a step that is run for other ranks alone; see :mod:`lt_accel.undoing`.
+        """
+        return undone(parts)
 
     @property
     def world(self) -> TorchWorld | None:

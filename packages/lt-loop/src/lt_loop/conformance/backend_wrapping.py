@@ -46,6 +46,21 @@ class WrappingPromises(BackendParts):
                 f"What a {phase} step returns is handed on. Received {returned!r}."
             )
 
+    def test_what_is_undone_leaves_the_program_as_it_was(self) -> None:
+        """``undone``, where there is one, turns back what a step kept in the program."""
+        training = Training(self)
+        if not hasattr(training.backend, "undone"):
+            return
+        program, kept = training.program, [1]
+        program.kept, program.counted = kept, 0
+        with training.backend.undone([program]):
+            kept.append(2)
+            program.kept, program.counted = [3], 1
+        found = program.kept, program.counted
+        assert found == ([1], 0), (
+            f"After undone a program holds what it held before: [1] and 0. Received {found}."
+        )
+
     def test_an_exception_in_a_wrapped_function_comes_out_as_it_is(self) -> None:
         """What user code raises is not turned into something else."""
         phases: tuple[Phase, ...] = ("train", "accumulate", *STEPS, "sanity_check")
