@@ -229,3 +229,83 @@ def test_a_fit_goes_on_after_uneven_validations() -> None:
         torch.testing.assert_close(two.layer.state_dict()[name], weight)
     assert ran.callback_metrics["in_log"] == 7.0  # reset for each epoch
     assert ran.callback_metrics["plain"] == 7.0
+
+
+class Skipping(lt.LTModule):
+    """Leaves out batches by rank and index."""
+
+    def __init__(self, skipped: dict[int, set[int]]) -> None:
+        super().__init__()
+        self.layer = nn.Linear(1, 1)
+        self.skipped = skipped
+
+    def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor | None:
+        (x,) = batch
+        if batch_idx in self.skipped.get(self.global_rank, ()):
+            return None
+        return self.layer(x / 8).pow(2).mean()
+
+    def configure_optimizers(self) -> Any:
+        return torch.optim.AdamW(self.parameters(), lr=0.1, weight_decay=0.1)
+
+
+LOOKS = "ddp_find_unused_parameters_true"
+
+
+@pytest.mark.parametrize(
+    ("strategy", "skipped", "window"),
+    [("ddp", {2}, 1), ("ddp", {1}, 2), ("ddp", {2, 3}, 2), (LOOKS, {0, 5}, 2)],
+)
+def test_a_batch_that_all_skip_is_skipped_as_in_one_process(
+    strategy: Any, skipped: set[int], window: int
+) -> None:
+    words: dict[str, Any] = {"max_epochs": 1, "accumulate_grad_batches": window}
+    lt.seed_everything(1)
+    one, two = Skipping({0: skipped}), Skipping({0: skipped, 1: skipped})
+    two.load_state_dict(one.state_dict())
+    alone, several = trainer(**words), trainer(devices=2, strategy=strategy, **words)
+    alone.fit(one, loader(12, 2))
+    several.fit(two, loader(12, 1))
+
+    assert several.global_step == alone.global_step
+    for name, weight in one.state_dict().items():
+        torch.testing.assert_close(two.state_dict()[name], weight)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "skipped", "window", "rank"),
+    [
+        ("ddp", {1: {2}}, 1, 1),
+        (LOOKS, {0: {5}}, 1, 0),  # the last one of the epoch
+        ("ddp", {0: {0, 1}, 1: {1}}, 2, 0),  # the other one has gradients of the batch before
+    ],
+)
+def test_a_rank_that_skips_alone_is_named(
+    strategy: Any, skipped: dict[int, set[int]], window: int, rank: int
+) -> None:
+    mine = trainer(devices=2, strategy=strategy, max_epochs=1, accumulate_grad_batches=window)
+    (batch,) = skipped[rank] - {0}
+
+    message = rf"Received None for batch {batch} of epoch 0 from rank {rank}, and gradients from"
+    with pytest.raises(ValueError, match=message):
+        mine.fit(Skipping(skipped), loader(12, 1))
+
+
+def test_a_loss_of_0_in_its_place_counts_as_a_batch_without_gradients() -> None:
+    class Zero(Skipping):
+        def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+            loss = super().training_step(batch, batch_idx)
+            return 0 * sum(p.sum() for p in self.parameters()) if loss is None else loss
+
+    class Half(Skipping):
+        def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+            (x,) = batch
+            return (self.layer(x / 8).pow(2) * torch.tensor([[1.0], [batch_idx != 2]])).mean()
+
+    lt.seed_everything(1)
+    one, two = Half({}), Zero({1: {2}})
+    two.load_state_dict(one.state_dict())
+    trainer(max_epochs=1).fit(one, loader(12, 2))
+    trainer(devices=2, strategy="ddp", max_epochs=1).fit(two, loader(12, 1))
+    for name, weight in one.state_dict().items():
+        torch.testing.assert_close(two.state_dict()[name], weight)

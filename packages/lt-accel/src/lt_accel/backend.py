@@ -254,6 +254,18 @@ class TorchBackend:
         if not self._compilation.replaying:  # a replay writes gradients where they were
             drop(optimizer)
 
+    def all_skip(self, *, pending: bool) -> bool:
+        """Return whether no rank has gradients for the step that this one has no loss for.
+
+        With DDP it waits for the others, who wait for this rank's gradients, and adds none. With
+        FSDP, or a static graph, nobody can know: then it is True at once.
+
+        Args:
+            pending: whether this rank has gradients from earlier batches of the window. They are
+                averaged.
+        """
+        return self.sharding.all_skip(pending=pending)
+
     def backward(self, loss: Tensor, *, sync: bool = True, **options: Any) -> None:
         """Add the gradients of ``loss`` to the parameters, scaled if the precision says so.
 

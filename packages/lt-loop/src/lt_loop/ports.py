@@ -78,6 +78,11 @@ class Backend(Protocol):
     ``adopt(program, weights)``, which gives the program of the process that called the weights it
     got in others.
 
+    One whose ranks meet in :meth:`backward` may have ``all_skip(pending)``, called by a rank that
+    has no loss for the batch that closes a window: it stands in for the backward pass, averages the
+    gradients of earlier batches where there are some ``pending``, and returns False where the rank
+    would have to step with others and can't.
+
     One that scales the loss may have ``loss_scale``, the factor of the last loss, None where no
     loss is scaled; and ``keep_loss_scale()``, after which the step that was skipped last changes
     nothing about it. Then a step is skipped on all ranks or on none, and the gradients of one that

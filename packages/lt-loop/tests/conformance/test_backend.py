@@ -388,10 +388,20 @@ class LeavesTheGenerators(PlainBackend):
         super().restore({name: part for name, part in state.items() if name != "rng"})
 
 
+@shelf.breaks("a_rank_alone_skips_when_it_likes")
+class WaitsForNobody(PlainBackend):
+    def all_skip(self, *, pending: bool) -> bool:
+        return pending
+
+
 class Undoes(PlainBackend):
     """One of several ranks whose every forward is one of all."""
 
     deep = True
+
+    def all_skip(self, *, pending: bool) -> bool:
+        del pending
+        return True
 
     @contextmanager
     def undone(self, parts: Any) -> Iterator[None]:

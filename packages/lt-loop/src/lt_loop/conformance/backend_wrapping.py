@@ -61,6 +61,19 @@ class WrappingPromises(BackendParts):
             f"After undone a program holds what it held before: [1] and 0. Received {found}."
         )
 
+    def test_a_rank_alone_skips_when_it_likes(self) -> None:
+        """``all_skip``, where there is one, knows that nobody else has a loss."""
+        training = Training(self)
+        if not hasattr(training.backend, "all_skip"):
+            return
+        training.differentiate(training.loss_of(0))
+        before = training.gradients()
+        found = [training.backend.all_skip(pending=pending) for pending in (False, True)]
+        assert found == [True, True], (
+            f"One process skips a batch without asking anybody. all_skip returned {found}."
+        )
+        assert training.gradients() == before, "all_skip leaves gradients. Received others."
+
     def test_an_exception_in_a_wrapped_function_comes_out_as_it_is(self) -> None:
         """What user code raises is not turned into something else."""
         phases: tuple[Phase, ...] = ("train", "accumulate", *STEPS, "sanity_check")
