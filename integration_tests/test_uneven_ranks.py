@@ -144,6 +144,17 @@ def test_whatever_a_step_adds_up_has_each_sample_once(strategy: str, count: int,
     assert table["hooked"] == 2 * sum(-(-len(range(r, count, 2)) // size) for r in (0, 1))
 
 
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_two_processes_drop_the_samples_that_one_drops(strategy: str) -> None:
+    data = loader(11, 2, drop_last=True)  # two rounds of two batches, one batch more, and a sample
+    (table,) = trainer(devices=2, strategy=strategy).test(Counting(), data)
+    (one,) = trainer().test(Counting(), data)
+
+    assert {name: table[name] for name in SUMS} == dict.fromkeys(SUMS, 2.0**10 - 1)
+    assert {name: one[name] for name in SUMS} == dict.fromkeys(SUMS, 2.0**10 - 1)
+    assert table["hooked"] == one["hooked"] == 2 * 5
+
+
 @pytest.mark.filterwarnings("ignore:The ``compute`` method of metric")  # on the rank without any
 def test_a_rank_without_any_batch_lets_the_other_run() -> None:
     (table,) = trainer(devices=2, strategy="fsdp").test(Counting(), loader(1))

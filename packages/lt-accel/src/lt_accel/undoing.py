@@ -31,6 +31,7 @@ _PLAIN = frozenset({int, float, bool, str, bytes, complex, type(None)})
 """What can't change. Long lists are full of it."""
 
 _OF_THE_ENGINE = frozenset({"trainer", "_trainer"})
+"""What leads from a program to its run, which goes on."""
 
 
 @contextmanager
@@ -180,7 +181,7 @@ def _of_array(value: Any) -> Undo:
 
 
 def _of_tensor(value: Tensor) -> Undo | None:
-    """Return what puts the numbers back; None for those that stand in for others.
+    """Return what puts the numbers back; None where nothing can be, or must.
 
     A parameter is the optimizer's to change. A tensor that has one number in several places can't
     be written to, neither by a step nor here.
