@@ -72,11 +72,17 @@ def test_in_evaluation_each_unit_is_seen_by_one_process(world: int, size: int, c
 
 
 @given(WORLDS, SIZES, st.integers(0, 40))
-def test_in_evaluation_a_batch_that_is_not_full_is_dropped_if_asked(
+def test_in_evaluation_the_batch_that_one_process_drops_is_dropped(
     world: int, size: int, count: int
 ) -> None:
-    for rank in range(world):
-        deal = Deal(rank, world, size, training=False, drop_last=True)
-        batches = dealt(deal, count)
-        assert len(batches) == deal.batches(count) == len(range(rank, count, world)) // size
-        assert all(len(batch) == size for batch in batches)
+    words = {"training": False, "drop_last": True}
+    deals = [Deal(rank, world, size, **words) for rank in range(world)]
+    ranks = [dealt(deal, count) for deal in deals]
+
+    alone = dealt(Deal(0, 1, size, **words), count)
+    assert list(chain(*alone)) == list(range(count // size * size))
+    seen = [place for batches in ranks for batch in batches for place in batch]
+    assert sorted(seen) == list(chain(*alone))
+    assert all(len(batch) == size for batches in ranks for batch in batches)
+    assert [len(batches) for batches in ranks] == [deal.batches(count) for deal in deals]
+    assert max(map(len, ranks)) - min(map(len, ranks)) <= 1

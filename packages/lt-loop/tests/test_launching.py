@@ -3,6 +3,8 @@
 import os
 import pickle
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -234,6 +236,88 @@ def test_ranks_without_a_batch_run_forward_for_the_others_and_count_nothing() ->
     (table,) = mine.validate(Logging(), DATA[:5])
 
     assert table == pytest.approx(alone[0])
+
+
+class Noting(Together):
+    """Says what it is asked to put back, and puts nothing back."""
+
+    def __init__(self) -> None:
+        self.asked: list[Any] = []
+
+    @contextmanager
+    def undone(self, parts: Any) -> Iterator[None]:
+        self.asked += parts
+        yield
+        self.asked.append("put back")
+
+
+@pytest.mark.parametrize("count", [1, 5])
+def test_what_a_repeated_step_leaves_behind_is_put_back_by_the_backend(count: int) -> None:
+    told: list[Any] = []
+
+    class Scored(Logging):
+        def __init__(self) -> None:
+            super().__init__()
+            self.metric = Seen()
+            self.steps: list[Any] = []
+
+        def on_validation_batch_start(self, batch: Any, batch_idx: int) -> None:
+            self.steps.append("hook")
+
+        def validation_step(self, batch: Any, batch_idx: int) -> Any:
+            self.trainer.log("metric", self.metric)
+            self.steps.append((batch_idx, self.trainer.is_repeated_batch))
+            return super().validation_step(batch, batch_idx)
+
+        def on_validation_end(self) -> None:
+            mine = self.steps, [repr(part) for part in self.trainer.ports.backend.asked]
+            told.extend(self.trainer.ports.world.gather(mine))
+            own = [(index, False) for index in range((count + 1) // 2)]
+            assert told[0] == ([part for one in own for part in ("hook", one)], [])
+            assert told[1][0][-1] == (max(count // 2 - 1, 0), True)
+            assert told[1][0].count("hook") == count // 2
+            metric = [] if count == 1 else ["metric"]
+            assert told[1][1] == ["program", *metric, "'put back'"]
+            assert self.trainer.is_repeated_batch is False
+
+        def __repr__(self) -> str:
+            return "program"
+
+    class Seen:
+        def compute(self) -> float:
+            return 1.0
+
+        def reset(self) -> None:
+            pass
+
+        def __repr__(self) -> str:
+            return "metric"
+
+    alone = make_trainer().validate(Logging(), DATA[:count])
+    (table,) = make_trainer(world=Forked(), feed=Shared(), backend=Noting()).validate(
+        Scored(), DATA[:count]
+    )
+    assert table == pytest.approx(alone[0] | {"metric": 1.0})
+
+
+class Unsized:
+    """An iterable without a length."""
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(())
+
+    def __getitem__(self, index: slice) -> "Unsized":
+        return self
+
+
+@pytest.mark.parametrize("backend", [DuckBackend, Together])
+@pytest.mark.parametrize("loader", [[], Unsized()], ids=["sized", "unsized"])
+def test_an_evaluation_of_nothing_is_refused_by_all(backend: Any, loader: Any) -> None:
+    with pytest.raises(ValueError, match="A validate loader must yield batches") as alone:
+        make_trainer(backend=backend()).validate(Logging(), loader)
+    with pytest.raises(ValueError, match="A validate loader must yield batches") as several:
+        make_trainer(world=Forked(), feed=Shared(), backend=backend()).validate(Logging(), loader)
+    assert str(several.value) == str(alone.value)
 
 
 def test_a_loop_of_ones_own_is_refused_where_it_would_run_elsewhere() -> None:

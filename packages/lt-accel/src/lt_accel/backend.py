@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Literal, TypeVar, cast, final, get_args
 
 import torch
@@ -19,6 +20,7 @@ from lt_accel.sharding import Sharding, Unsharded
 from lt_accel.snapshot import copied, load_program, move_optimizer, restore_optimizer
 from lt_accel.spelling import suggestion
 from lt_accel.switches import Switches
+from lt_accel.undoing import undone
 from lt_accel.world import TorchWorld
 
 Fn = TypeVar("Fn", bound=Callable[..., Any])
@@ -100,6 +102,13 @@ class TorchBackend:
     def collective_forward(self) -> bool:
         """Whether every forward is one of all ranks, so that all must have as many batches."""
         return self.sharding.collective_forward
+
+    def undone(self, parts: Iterable[Any]) -> AbstractContextManager[None]:
+        """Return a block after which modules and metric objects hold what they held before.
+
+        For a step that is run for other ranks alone; see :mod:`lt_accel.undoing`.
+        """
+        return undone(parts)
 
     @property
     def world(self) -> TorchWorld | None:
@@ -246,6 +255,18 @@ class TorchBackend:
         """Set the gradients of the optimizer's parameters to None."""
         if not self._compilation.replaying:  # a replay writes gradients where they were
             drop(optimizer)
+
+    def all_skip(self, *, pending: bool) -> bool:
+        """Return whether no rank has gradients for the step that this one has no loss for.
+
+        With DDP it waits for the others, who wait for this rank's gradients, and adds none. With
+        FSDP, or a static graph, nobody can know: then it is True at once.
+
+        Args:
+            pending: whether this rank has gradients from earlier batches of the window. They are
+                averaged.
+        """
+        return self.sharding.all_skip(pending=pending)
 
     def backward(self, loss: Tensor, *, sync: bool = True, **options: Any) -> None:
         """Add the gradients of ``loss`` to the parameters, scaled if the precision says so.

@@ -63,6 +63,7 @@ class Membership:
         """Take a place, with :meth:`join` or after it."""
         self.place, self.pulse = place, pulse
         self._control: Any = None
+        self._store: Any = None
         self._timeout: timedelta | None = None
         self._agree: Agreement | None = None
 
@@ -88,13 +89,12 @@ class Membership:
             timeout=timeout,
             wait_for_workers=False,
         )
+        # A launcher's meeting point outlives the group: one that is started again must not read the
+        # addresses of the one before.
+        self._store = dist.PrefixStore(f"lt/{place.restarts}", meeting)  # type: ignore[attr-defined]
         dist.init_process_group(
             backend or BACKENDS.get(device.type, "gloo"),
-            # A launcher's meeting point outlives the group: one that is started again must not read
-            # the addresses of the one before.
-            store=dist.PrefixStore(  # type: ignore[attr-defined]
-                f"lt/{place.restarts}", meeting
-            ),
+            store=self._store,
             rank=place.rank,
             world_size=place.world_size,
             timeout=timeout,
@@ -112,12 +112,16 @@ class Membership:
         """Take the group down. Called by all ranks, after a barrier."""
         if dist.is_initialized():
             dist.destroy_process_group()
-        self._control = self._agree = None
+        self._control = self._agree = self._store = None
 
     def agree(self, code: int) -> int:
         """Return the greatest code of the call before; see :mod:`lt_accel.agreement`."""
         assert self._agree is not None
         return self._agree(code)
+
+    def count(self, name: str, more: int) -> int:
+        """Add to a number that all ranks share; return what it is then. Waits for no rank."""
+        return int(self._store.add(name, more))
 
     def reduce(self, values: Sequence[float], op: Reduction) -> list[float]:
         """Combine each value over all ranks, in double precision."""

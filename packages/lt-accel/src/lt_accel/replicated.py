@@ -4,6 +4,7 @@ import gc
 import inspect
 import math
 import re
+import uuid
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar, cast, final
 
@@ -61,6 +62,8 @@ class Replicated(Sharding):
         self._records = False  # whether the next backward pass records a static graph
         self._owed = 0.0  # how many backward passes the last training forwards may be followed by
         self._differentiated = False  # whether one of them was
+        self._forwards = 0  # that ranks agree after, in this training
+        self._training = ""  # what it is called, the same on all ranks and unlike others
         self.reason = strategy.name
 
     def spread(self, program: Any, device: torch.device, convert: Callable[[Any], bool]) -> bool:
@@ -107,6 +110,7 @@ class Replicated(Sharding):
             if options.ddp_comm_wrapper:
                 hook = options.ddp_comm_wrapper(hook)
             parallel.register_comm_hook(options.ddp_comm_state, hook)
+        self._training, self._forwards = self._world.broadcast(uuid.uuid4().hex), 0
         step.finish = self._finish
         self._records = options.static_graph
         self._owed = 0.0
@@ -126,6 +130,7 @@ class Replicated(Sharding):
             # static graph in the first backward pass, and can't where it does not average.
             flags["require_backward_grad_sync"] = sync or self._records
             self._within = True
+            self._forwards += sync
             try:
                 output = parallel(fn, *arguments, **words)
                 if flags["require_backward_grad_sync"]:
@@ -183,6 +188,29 @@ class Replicated(Sharding):
             "strategy='ddp_find_unused_parameters_true' (DDP(find_unused_parameters=True) with "
             "other options), or freeze what is never used: requires_grad_(False)."
         )
+
+    def all_skip(self, *, pending: bool) -> bool:
+        """Meet the others in a backward pass without a gradient, and learn who else skips.
+
+        A rank that skips counts itself before it comes here. Those that have a loss are where they
+        always are, in their backward pass, which ends when this one does; then the count is known.
+        """
+        world, parallel = self._world, self._trained()
+        if world.world_size == 1 or self._strategy.static_graph:
+            return True
+        name = f"skipped/{self._training}/{self._forwards}"
+        world.count(name, int(not pending))
+        held = [p for p in parallel.module.parameters() if p.requires_grad]
+        # Torch takes what a loss does not depend on for unused, if it looks. One will do then, so
+        # that the others stay unused if they are so on all ranks.
+        unused = self._strategy.find_unused_parameters
+        views = [p.view_as(p) for p in (held[:1] if unused else held)]
+        parallel.reducer.prepare_for_backward(views if unused else [])
+        with world.pulse:
+            torch.autograd.backward(views, [torch.zeros_like(view) for view in views])
+            assert held[0].grad is not None
+            held[0].grad.reshape(-1)[:1].tolist()  # waits for the device, and so for the others
+        return pending or world.count(name, 0) == world.world_size
 
     def _expect(self, output: Any) -> None:
         """Note how many backward passes may follow a forward: one for each tensor it returned.

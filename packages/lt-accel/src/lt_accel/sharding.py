@@ -56,6 +56,10 @@ class Sharding(ABC):
         """Run a backward pass, after which gradients are agreed, if ``sync``."""
         backward()
 
+    def all_skip(self, *, pending: bool) -> bool:
+        """Return whether the other ranks skip the last step too; True where that is not known."""
+        return True
+
     def device_mesh(self) -> Any:
         """Return the mesh of devices, None where there is none."""
         return None

@@ -193,6 +193,10 @@ class TorchWorld:
         """
         return self._group().agree(code)
 
+    def count(self, name: str, more: int) -> int:
+        """Add to a number that all ranks share; return what it is then. Waits for no rank."""
+        return self._group().count(name, more)
+
     def reduce(self, values: Sequence[float], op: Reduction) -> list[float]:
         """Combine each value over all ranks; every rank gets the result."""
         return self._group().reduce(values, op)

@@ -18,14 +18,16 @@ class Deal:
     one repeat one of it: all have the same number of batches.
 
     In evaluation a process takes every ``world_size``-th unit: none is missing, none taken twice,
-    and one process may have a batch more than another.
+    and one process may have a batch more than another. With ``drop_last``, what is left at the end
+    is dealt out in full batches, so that all processes together see the units that one process
+    with batches of ``size`` sees.
 
     Attributes:
         rank: this process among all.
         world_size: how many processes there are.
         size: units in a batch.
         training: whether all processes must have the same number of batches.
-        drop_last: whether what does not fill a round, or in evaluation a batch, is left out.
+        drop_last: whether what does not fill a round, or in evaluation one more batch, is left out.
     """
 
     rank: int = 0
@@ -50,12 +52,15 @@ class Deal:
         [slice(0, 1, 1), slice(1, 2, 1), slice(0, 1, 1)]
         >>> Deal(1, 2, 3, training=False).share(5)
         slice(1, 5, 2)
+        >>> Deal(0, 2, 3, training=False, drop_last=True).share(5)
+        slice(0, 3, 1)
         """
         if not self.training:
-            own = len(range(self.rank, count, self.world_size))
-            if own == 0 or (self.drop_last and own < self.size):
-                return None
-            return slice(self.rank, count, self.world_size)
+            takers = self.world_size
+            if self.drop_last:
+                takers = count // self.size
+                count = takers * self.size
+            return slice(self.rank, count, takers) if self.rank < min(takers, count) else None
         if count < self.round and self.drop_last:
             return None
         each, more = divmod(count, self.world_size)

@@ -123,11 +123,14 @@ def _differentiate(run: Run, optimizer: Any, window: Window) -> Callable[..., An
     after_backward = run.hooks["on_after_backward"]
     zero_grad, backward = _zero_grad(run, optimizer), _backward(run)
     keeps = run.limits.accumulates and listens(run)
+    check_skip = _check_skip(run, window)
 
     def differentiate(batch: Any, batch_idx: int, size: int, closes: bool) -> Any:
         output = (training_step if closes else pending_step)(batch, batch_idx)
         loss = loss_of(output)
         if loss is None:
+            if closes:
+                check_skip(batch_idx)
             return output
         if not window.pending:
             for hook in on_zero_grad:
@@ -147,6 +150,24 @@ def _differentiate(run: Run, optimizer: Any, window: Window) -> Callable[..., An
         return output
 
     return differentiate
+
+
+def _check_skip(run: Run, window: Window) -> Callable[[int], None]:
+    """Return what is called where the batch that closes a window has no loss on this rank."""
+    world = run.ports.world
+    all_skip = getattr(run.ports.backend, "all_skip", None)
+
+    def check(batch_idx: int) -> None:
+        if world.world_size > 1 and all_skip and not all_skip(pending=window.pending):
+            raise ValueError(
+                "Ranks average their gradients, so training_step returns None on all of them or "
+                f"on none. Received None for batch {batch_idx} of epoch {run.progress.epoch} from "
+                f"rank {world.rank}, and gradients from others. Decide by what all ranks know "
+                "(self.all_gather), or return a loss of 0: 0 * sum(p.sum() for p in "
+                "self.parameters())."
+            )
+
+    return check
 
 
 def _prepare_step(run: Run, optimizer: Any, window: Window) -> Callable[[], None]:

@@ -127,19 +127,22 @@ class MetricEntry(Entry):
 
     Such an object has ``compute()`` and ``reset()``. Where it also has what its last ``forward``
     returned, that is its value at a step.
+
+    Attributes:
+        metric: the object.
     """
 
-    __slots__ = ("_metric",)
+    __slots__ = ("metric",)
 
     def __init__(self, flags: Flags, loader: int | None, metric: Any) -> None:
         """Start with a metric that may hold values already."""
         super().__init__(flags, loader)
-        self._metric = metric
+        self.metric = metric
 
     @property
     def meets_ranks(self) -> bool:
         """Whether the metric reduces over ranks itself, as torchmetrics' do."""
-        return self.flags.on_epoch and bool(getattr(self._metric, "sync_on_compute", False))
+        return self.flags.on_epoch and bool(getattr(self.metric, "sync_on_compute", False))
 
     def add(self, value: Any, weight: float, backend: Backend) -> None:
         """Note that the metric was updated.
@@ -147,7 +150,7 @@ class MetricEntry(Entry):
         Raises:
             ValueError: it is not the object that went by this name before.
         """
-        if value is not self._metric:
+        if value is not self.metric:
             raise ValueError(
                 "One name stands for one metric object. Received another one, or a number, for "
                 f"log({self.flags.name!r}). Use two names."
@@ -162,13 +165,13 @@ class MetricEntry(Entry):
         Raises:
             TypeError: it computes something else than one number.
         """
-        value = self._metric.compute()
+        value = self.metric.compute()
         try:
             (number,) = backend.read([value])
         except (TypeError, ValueError, RuntimeError) as error:
             raise TypeError(
                 "A logged metric computes one number. Received "
-                f"{type(self._metric).__name__} for log({self.flags.name!r}), which computed "
+                f"{type(self.metric).__name__} for log({self.flags.name!r}), which computed "
                 f"{type(value).__name__}. Log the numbers in it one by one."
             ) from error
         return number
@@ -176,7 +179,7 @@ class MetricEntry(Entry):
     def reset(self) -> None:
         """Reset the metric too."""
         super().reset()
-        self._metric.reset()
+        self.metric.reset()
 
 
 class ScalarEntry(Entry):

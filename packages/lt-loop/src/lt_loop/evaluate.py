@@ -1,13 +1,13 @@
 """The evaluation loop: validate, test, predict, and the sanity check before training."""
 
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
 from itertools import islice, zip_longest
 from typing import Any
 
 from lt_loop.hooks import Bound
 from lt_loop.logbook import Page
 from lt_loop.modes import enter_evaluation_mode
+from lt_loop.pace import Pace, run_again
 from lt_loop.ports import Phase, World
 from lt_loop.run import Run, Stage
 from lt_loop.sources import Source
@@ -112,6 +112,7 @@ def _batches(run: Run, source: Source, index: int, step: Any, page: Page) -> Ite
     ends: Bound = run.hooks[f"on_{word}_batch_end"]
     place, world = bind_place(run, dataloader_idx=index), run.ports.world
     together = world.world_size > 1 and getattr(run.ports.backend, "collective_forward", False)
+    pace = Pace(world) if together else None
     batches = source.epoch(run.progress.epoch)
     if run.stage == "sanity_check" and run.limits.num_sanity_val_steps >= 0:
         batches = islice(batches, run.limits.num_sanity_val_steps)
@@ -119,8 +120,8 @@ def _batches(run: Run, source: Source, index: int, step: Any, page: Page) -> Ite
     for batch_idx, batch in enumerate(batches):
         if run.signal and run.may_leave_evaluation():
             run.raise_for_signal()
-        if together:
-            _somebody_has(world, True)
+        if pace:
+            pace.announce(batch)
         batch = place(batch)
         page.batch, page.batch_size = batch, None
         for hook in starts:
@@ -131,30 +132,16 @@ def _batches(run: Run, source: Source, index: int, step: Any, page: Page) -> Ite
         run.logbook.end_step(page, epoch=run.progress.epoch, step=run.evaluated[index])
         run.evaluated[index] += 1
         yield output
-    if batch_idx < 0 and (together or world.world_size == 1):
+    if pace:
+        again = pace.again(batch, place)
+        run_again(run, page, lambda batch: step(batch, max(batch_idx, 0), index), again)
+    _check_read(source, pace.begun if pace else bool(world.reduce([batch_idx + 1], "max")[0]))
+
+
+def _check_read(source: Source, read: bool) -> None:
+    """Refuse a loader of which no rank got a batch."""
+    if not read:
         raise ValueError(
             f"A {source.stage} loader must yield batches. Received a {source.kind} that yielded "
             "none. An iterator that was used up yields none; pass an object that can be read anew."
         )
-    if together:
-        with run.logbook.on_trial(), _scratch(run):
-            while _somebody_has(world, False):
-                step(batch, batch_idx, index)
-
-
-def _somebody_has(world: World, mine: bool) -> bool:
-    """Return whether any rank has another batch: then all of them run forward."""
-    return bool(world.reduce([float(mine)], "max")[0])
-
-
-@contextmanager
-def _scratch(run: Run) -> Iterator[None]:
-    """Let what is logged inside go to a page that nobody reads."""
-    page = run.logbook.page
-    if page is not None:
-        run.logbook.page = Page()
-        run.logbook.page.enter("evaluation_step")
-    try:
-        yield
-    finally:
-        run.logbook.page = page

@@ -50,6 +50,12 @@ class Page:
         self.known = self._known.setdefault((place, dataloader_idx), {})
         self.batch = self.batch_size = None
 
+    def beside(self) -> "Page":
+        """Return an empty page for the same place."""
+        page = Page()
+        page.enter(self._place, self._dataloader_idx)
+        return page
+
     def entry(self, key: Any, value: Any) -> Entry:
         """Return the entry for a call of ``log`` not seen before in this place.
 

@@ -70,12 +70,18 @@ class Backend(Protocol):
     :meth:`read`, :meth:`capture` and :meth:`restore`.
 
     A backend may also have ``collective_forward``, True where all ranks must run the same number of
-    forward passes, in an evaluation too; ``device_mesh``, which a module then finds under the same
-    name; ``first_non_finite(optimizer)``, the name of a parameter whose gradient is not finite, or
-    None, which ``on_nonfinite`` asks for; ``prefetches``, True where ``prefetch(batches)`` puts
-    batches in place, each once and in order, while the ones before are used; and
-    ``adopt(program, weights)``, which gives the program of the process that called the weights it
-    got in others.
+    forward passes, in an evaluation too, and with it ``undone(parts)``, a block after which the
+    program and the metric objects in ``parts`` hold what they held before; ``device_mesh``, which a
+    module then finds under the same name; ``first_non_finite(optimizer)``, the name of a parameter
+    whose gradient is not finite, or None, which ``on_nonfinite`` asks for; ``prefetches``, True
+    where ``prefetch(batches)`` puts batches in place, each once and in order, while the ones before
+    are used; and ``adopt(program, weights)``, which gives the program of the process that called
+    the weights it got in others.
+
+    One whose ranks meet in :meth:`backward` may have ``all_skip(pending)``, called by a rank that
+    has no loss for the batch that closes a window: it stands in for the backward pass, averages the
+    gradients of earlier batches where there are some ``pending``, and returns False where the rank
+    would have to step with others and can't.
 
     One that scales the loss may have ``loss_scale``, the factor of the last loss, None where no
     loss is scaled; and ``keep_loss_scale()``, after which the step that was skipped last changes

@@ -135,6 +135,7 @@ class Run:
         self.signal = 0  # the first one received that ends the run
         self.at_once = False  # whether a second one came, which waits for nothing
         self.batch_idx = -1  # of the training batch under way
+        self.repeats = False  # whether a batch of an evaluation is run for other ranks alone
         self.window = Window()
         self.rollbacks = 0
         self.left_out: set[tuple[int, int]] = set()  # batches by epoch and index, after a rollback

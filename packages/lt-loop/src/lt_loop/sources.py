@@ -237,8 +237,10 @@ def _open(
     stream = feed.open(loader, phase=phase, world=world)
     name, most = limit
     batches = batches_within(most, stream.length, name=name)
-    shared = world.world_size > 1 and stage != "train"  # a rank may be left without a sample
-    if stream.length == 0 and not shared:
+    longest = 1 if stream.length is None else stream.length
+    if world.world_size > 1 and stage != "train":  # a rank may be left without a sample, not all
+        longest = int(world.reduce([longest], "max")[0])
+    if longest == 0:
         raise ValueError(
             f"A {stage} loader must yield batches. Received an empty {described(loader)}: its "
             "length is 0. Look at the size of its dataset, and at drop_last."

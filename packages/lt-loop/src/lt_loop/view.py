@@ -317,6 +317,16 @@ class RunView:
         return any(ahead) and run.window.closes
 
     @property
+    def is_repeated_batch(self) -> bool:
+        """Whether the step of an evaluation runs for the sake of other ranks alone.
+
+        Under FSDP every forward is one of all ranks, so a rank whose batches are over runs one
+        again. What that leaves in the module is put back, metric objects included. A step that
+        writes a file, or keeps what it computes in an object elsewhere, looks here first.
+        """
+        return self._run is not None and self._run.repeats
+
+    @property
     def estimated_stepping_batches(self) -> float:
         """Optimizer steps that the fit will take if only epochs and steps limit it; may be inf.
 

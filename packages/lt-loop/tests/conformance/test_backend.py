@@ -1,6 +1,9 @@
 """The kit of the port Backend passes what keeps every promise, and fails what breaks one."""
 
+import copy
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import pytest
@@ -497,6 +500,47 @@ class RestoresOnlyAll(PlainBackend):
 class LeavesTheGenerators(PlainBackend):
     def restore(self, state: Any) -> None:
         super().restore({name: part for name, part in state.items() if name != "rng"})
+
+
+@shelf.breaks("a_rank_alone_skips_when_it_likes")
+class WaitsForNobody(PlainBackend):
+    def all_skip(self, *, pending: bool) -> bool:
+        return pending
+
+
+class Undoes(PlainBackend):
+    """One of several ranks whose every forward is one of all."""
+
+    deep = True
+
+    def all_skip(self, *, pending: bool) -> bool:
+        del pending
+        return True
+
+    @contextmanager
+    def undone(self, parts: Any) -> Iterator[None]:
+        before = [(part, vars(part).copy(), copy.deepcopy(vars(part))) for part in parts]
+        yield
+        for part, own, copied in before:
+            vars(part).update(own)
+            if self.deep:
+                part.kept[:] = copied["kept"]
+
+
+class TestUndoes(PlainKit):
+    make = Undoes
+
+
+@shelf.breaks("what_is_undone_leaves_the_program_as_it_was")
+class UndoesTheSurface(Undoes):
+    deep = False
+
+
+@shelf.breaks("what_is_undone_leaves_the_program_as_it_was")
+class UndoesNothing(PlainBackend):
+    def undone(self, parts: Any) -> Any:
+        del parts
+        return nullcontext()
 
 
 @pytest.mark.parametrize("broken", shelf.all, ids=lambda broken: broken.make.__name__)

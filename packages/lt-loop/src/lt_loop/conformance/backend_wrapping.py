@@ -69,6 +69,34 @@ class WrappingPromises(BackendParts):
                 "expected [3.0]."
             )
 
+    def test_what_is_undone_leaves_the_program_as_it_was(self) -> None:
+        """``undone``, where there is one, turns back what a step kept in the program."""
+        training = Training(self)
+        if not hasattr(training.backend, "undone"):
+            return
+        program, kept = training.program, [1]
+        program.kept, program.counted = kept, 0
+        with training.backend.undone([program]):
+            kept.append(2)
+            program.kept, program.counted = [3], 1
+        found = program.kept, program.counted
+        assert found == ([1], 0), (
+            f"After undone a program holds what it held before: [1] and 0. Received {found}."
+        )
+
+    def test_a_rank_alone_skips_when_it_likes(self) -> None:
+        """``all_skip``, where there is one, knows that nobody else has a loss."""
+        training = Training(self)
+        if not hasattr(training.backend, "all_skip"):
+            return
+        training.differentiate(training.loss_of(0))
+        before = training.gradients()
+        found = [training.backend.all_skip(pending=pending) for pending in (False, True)]
+        assert found == [True, True], (
+            f"One process skips a batch without asking anybody. all_skip returned {found}."
+        )
+        assert training.gradients() == before, "all_skip leaves gradients. Received others."
+
     def test_an_exception_in_a_wrapped_function_comes_out_as_it_is(self) -> None:
         """What user code raises is not turned into something else."""
         phases: tuple[Phase, ...] = ("train", "accumulate", *STEPS, "sanity_check")

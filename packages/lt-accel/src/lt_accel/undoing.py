@@ -1,0 +1,201 @@
+"""Undoing: what a step leaves behind in a program is put back.
+
+A step that is run for the sake of other ranks alone must not count. What it may change is what can
+be reached from the modules of the program:
+
+- which object each attribute is, of modules and of records (below);
+- what lists, dicts, sets and deques hold, where they are such attributes, at any depth;
+- the numbers of tensors and numpy arrays there, buffers included.
+
+Records are metric objects, which have ``reset`` beside ``update`` or ``compute``, and dataclasses.
+Objects of other classes are left alone: nobody knows what it would mean to turn them back. So are
+parameters, which a forward under FSDP gathers and drops.
+"""
+
+import dataclasses
+import sys
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+Undo = Callable[[], None]
+
+_OF_TORCH = frozenset(nn.Module().__dict__)
+"""What every module has of its own; of these, buffers alone are looked at."""
+
+_PLAIN = frozenset({int, float, bool, str, bytes, complex, type(None)})
+"""What can't change. Long lists are full of it."""
+
+_OF_THE_ENGINE = frozenset({"trainer", "_trainer"})
+"""What leads from a program to its run, which goes on."""
+
+
+@contextmanager
+def undone(parts: Iterable[Any]) -> Iterator[None]:
+    """Put back, at the end of the block, what was changed within it about programs and metrics.
+
+    Args:
+        parts: modules, with what they consist of, and records.
+    """
+    memory = _Memory()
+    for part in parts:
+        memory.take(part)
+    yield
+    memory.give_back()
+
+
+class _Memory:
+    """How everything was."""
+
+    def __init__(self) -> None:
+        """Remember nothing yet."""
+        self._undo: list[Undo] = []
+        self._kept: list[Any] = []  # so that no id is given to another object
+        self._seen: set[int] = set()
+
+    def take(self, value: Any) -> None:
+        """Remember how an object is, and all that can be reached from it."""
+        pending = [value]
+        while pending:
+            one = pending.pop()
+            if type(one) in _PLAIN or id(one) in self._seen:
+                continue
+            undo, parts = _memento(one)
+            if undo is not None:
+                self._seen.add(id(one))
+                self._kept.append(one)
+                self._undo.append(undo)
+                pending.extend(parts)
+
+    def give_back(self) -> None:
+        """Turn everything back."""
+        for undo in self._undo:
+            undo()
+
+
+def _memento(value: Any) -> tuple[Undo | None, Iterable[Any]]:
+    """Return what turns one object back, None where there is nothing to, and its parts."""
+    if isinstance(value, Tensor):
+        return _of_tensor(value), ()
+    if isinstance(value, nn.Module):
+        return _of_module(value)
+    if isinstance(value, list | deque):
+        return _of_sequence(value), list(value)
+    if isinstance(value, dict):
+        return _of_mapping(value), list(value.values())
+    if isinstance(value, set):
+        return _of_set(value), ()
+    if isinstance(value, tuple):
+        return _nothing, value
+    numpy = sys.modules.get("numpy")
+    if numpy is not None and isinstance(value, numpy.ndarray):
+        return _of_array(value), ()
+    if _is_record(value):
+        return _of_attributes(value), list(vars(value).values())
+    return None, ()
+
+
+def _nothing() -> None:
+    pass
+
+
+def _is_record(value: Any) -> bool:
+    kind = type(value)
+    if isinstance(value, type) or not hasattr(value, "__dict__"):
+        return False
+    if dataclasses.is_dataclass(value):
+        return not kind.__dataclass_params__.frozen
+    adds_up = hasattr(kind, "update") or hasattr(kind, "compute")
+    return adds_up and hasattr(kind, "reset")
+
+
+def _of_module(module: nn.Module) -> tuple[Undo, list[Any]]:
+    left_out = _OF_TORCH | _OF_THE_ENGINE
+    own = {name: value for name, value in vars(module).items() if name not in left_out}
+    buffers = vars(module)["_buffers"]
+    put_back_buffers = _of_mapping(buffers)
+
+    def put_back() -> None:
+        attributes = vars(module)
+        for name in [name for name in attributes if name not in left_out and name not in own]:
+            del attributes[name]
+        attributes.update(own)
+        put_back_buffers()
+
+    return put_back, [*own.values(), *buffers.values(), *module.children()]
+
+
+def _of_attributes(value: Any) -> Undo:
+    return _of_mapping(vars(value))
+
+
+def _of_mapping(value: Any) -> Undo:
+    before = dict(value)
+
+    def put_back() -> None:
+        for key in [key for key in value if key not in before]:
+            del value[key]
+        if list(value) == list(before):
+            for key, item in before.items():
+                if value[key] is not item:
+                    value[key] = item
+        else:  # something was taken out: the order is part of it
+            value.clear()
+            value.update(before)
+
+    return put_back
+
+
+def _of_sequence(value: Any) -> Undo:
+    before = list(value)
+
+    def put_back() -> None:
+        value.clear()
+        value.extend(before)
+
+    return put_back
+
+
+def _of_set(value: Any) -> Undo:
+    before = set(value)
+
+    def put_back() -> None:
+        value.clear()
+        value.update(before)
+
+    return put_back
+
+
+def _of_array(value: Any) -> Undo:
+    before = value.copy()
+
+    def put_back() -> None:
+        if value.flags.writeable:
+            value[...] = before
+
+    return put_back
+
+
+def _of_tensor(value: Tensor) -> Undo | None:
+    """Return what puts the numbers back; None where nothing can be, or must.
+
+    A parameter is the optimizer's to change. A tensor that has one number in several places can't
+    be written to, neither by a step nor here.
+    """
+    overlaps = value.layout is torch.strided and any(
+        step == 0 and size > 1 for step, size in zip(value.stride(), value.shape, strict=True)
+    )
+    if isinstance(value, nn.Parameter) or value.is_meta or overlaps:
+        return None
+    before = value.detach().clone()
+    mode = torch.inference_mode if value.is_inference() else torch.no_grad
+
+    def put_back() -> None:
+        with mode():
+            value.copy_(before)
+
+    return put_back
