@@ -133,7 +133,7 @@ class Counted(nn.Module):
 
     def log(self, name: str, value: Any) -> None:
         """Keep a value: Python's own work, which no graph could hold."""
-        self.logged.append((name, float(value)))
+        self.logged.append((name, float(torch.as_tensor(value).detach())))
 
     def forward(self, x: Tensor) -> Tensor:
         loss = self.layer(x).pow(2).mean() * (1 + self.steps)
@@ -197,6 +197,12 @@ def test_that_numbers_vary_is_said_of_compiled_steps_alone() -> None:
     assert torch._dynamo.config.allow_unspec_int_on_nn_module is before is False
 
 
+def test_compiled_steps_take_words() -> None:
+    backend = select(accelerator="cpu", compile={"backend": Counting()}).backend
+    step = backend.wrap_step(lambda x, *, scale: x * scale, "train")
+    assert step(torch.ones(2), scale=3).tolist() == [3.0, 3.0]
+
+
 @CROSSING
 def test_between_compiled_steps_the_program_is_as_it_was() -> None:
     _, model = counted({"backend": Counting()}, steps=2)
@@ -209,6 +215,7 @@ def test_between_compiled_steps_the_program_is_as_it_was() -> None:
     assert ("own", 1.0) not in model.logged
 
 
+@CROSSING
 def test_a_compiled_step_that_fails_leaves_the_program_as_it_was() -> None:
     model = Counted()
     backend = select(accelerator="cpu", compile={"backend": Counting()}).backend

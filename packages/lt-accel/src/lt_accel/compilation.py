@@ -84,12 +84,12 @@ class Compiled:
         """Return the compiled step; it is compiled when it is first called."""
         compiled, varying = torch.compile(fn, **self._options), _varying_numbers()
 
-        def step(*arguments: Any) -> Any:
+        def step(*arguments: Any, **words: Any) -> Any:
             with varying:
                 for own, log in self._logs:
                     own["log"] = log
                 try:
-                    return compiled(*arguments)
+                    return compiled(*arguments, **words)
                 finally:
                     # Only steps are compiled: whoever copies or pickles the program between them
                     # finds it as it is.
