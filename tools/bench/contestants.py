@@ -12,7 +12,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from io import StringIO
+from typing import Any
 
+import torch
 from torch import Tensor, nn
 from workload import Batch, TimedBatches, loss_of, network, optimizer_for
 
@@ -40,11 +42,25 @@ def terminal() -> Iterator[str]:
             sys.stdout, sys.stderr = before
 
 
+def placed(batches: TimedBatches) -> Iterator[Batch]:
+    """Bring the batches to the device as loops by hand do."""
+    if batches.device == "cpu":
+        yield from batches
+        return
+    for x, y in batches:
+        yield x.to(batches.device, non_blocking=True), y.to(batches.device, non_blocking=True)
+
+
+def alone(batches: TimedBatches) -> dict[str, Any]:
+    """Return the words that all trainers understand: one epoch on the one device."""
+    return {"accelerator": batches.device, "devices": 1, "max_epochs": 1}
+
+
 def raw(batches: TimedBatches) -> nn.Module:
     """The ordinary loop, which all others are compared with."""
-    model = network()
+    model = network().to(batches.device)
     optimizer = optimizer_for(model)
-    for batch in batches:
+    for batch in placed(batches):
         optimizer.zero_grad()
         loss = loss_of(model, batch)
         loss.backward()
@@ -87,16 +103,23 @@ class OursLoggingTen(Ours):
         return loss
 
 
+class OursCapturable(OursLogging):
+    """With one logged value, and an optimizer that counts its steps on the GPU."""
+
+    def configure_optimizers(self) -> object:
+        return torch.optim.Adam(self.parameters(), lr=1e-3, capturable=True)
+
+
 class Idle(lt.Callback):
     """A callback that overrides nothing."""
 
 
-def _ours(module: type[Ours], callbacks: int = 0) -> Contestant:
+def _ours(module: type[Ours], callbacks: int = 0, **words: Any) -> Contestant:
     def train(batches: TimedBatches) -> nn.Module:
         model = module()
         lt.Trainer(
-            accelerator="cpu",
-            max_epochs=1,
+            **alone(batches),
+            **words,
             logger=False,
             enable_progress_bar=False,
             callbacks=[Idle() for _ in range(callbacks)],
@@ -110,7 +133,7 @@ def ours_defaults(batches: TimedBatches) -> nn.Module:
     """A logged value, the default logger, and the progress bar on a terminal."""
     model = OursLogging()
     with terminal() as folder:
-        lt.Trainer(accelerator="cpu", max_epochs=1, default_root_dir=folder).fit(model, batches)
+        lt.Trainer(**alone(batches), default_root_dir=folder).fit(model, batches)
     return model.network
 
 
@@ -145,7 +168,7 @@ def _lightning() -> dict[str, Contestant]:
     def contestant(module: type[Theirs]) -> Contestant:
         def train(batches: TimedBatches) -> nn.Module:
             model = module()
-            pl.Trainer(accelerator="cpu", max_epochs=1, **off).fit(model, batches)
+            pl.Trainer(**alone(batches), **off).fit(model, batches)
             return model.network
 
         return train
@@ -153,7 +176,7 @@ def _lightning() -> dict[str, Contestant]:
     def defaults(batches: TimedBatches) -> nn.Module:
         model = TheirsLogging()
         with terminal() as folder:
-            pl.Trainer(accelerator="cpu", max_epochs=1, default_root_dir=folder).fit(model, batches)
+            pl.Trainer(**alone(batches), default_root_dir=folder).fit(model, batches)
         return model.network
 
     return {
@@ -167,10 +190,10 @@ def _fabric() -> dict[str, Contestant]:
     from lightning.fabric import Fabric
 
     def train(batches: TimedBatches) -> nn.Module:
-        fabric = Fabric(accelerator="cpu")
-        model = network()
+        fabric = Fabric(accelerator=batches.device, devices=1)
+        model = network().to(batches.device)
         wrapped, optimizer = fabric.setup(model, optimizer_for(model))
-        for batch in batches:
+        for batch in placed(batches):
             optimizer.zero_grad()
             loss = loss_of(wrapped, batch)
             fabric.backward(loss)
@@ -184,10 +207,10 @@ def _accelerate() -> dict[str, Contestant]:
     from accelerate import Accelerator
 
     def train(batches: TimedBatches) -> nn.Module:
-        accelerator = Accelerator(cpu=True)
-        model = network()
+        accelerator = Accelerator(cpu=batches.device == "cpu")
+        model = network().to(batches.device)
         wrapped, optimizer = accelerator.prepare(model, optimizer_for(model))
-        for batch in batches:
+        for batch in placed(batches):
             optimizer.zero_grad()
             loss = loss_of(wrapped, batch)
             accelerator.backward(loss)
@@ -201,7 +224,7 @@ def _ignite() -> dict[str, Contestant]:
     from ignite.engine import Engine
 
     def train(batches: TimedBatches) -> nn.Module:
-        model = network()
+        model = network().to(batches.device)
         optimizer = optimizer_for(model)
 
         def step(engine: Engine, batch: Batch) -> float:
@@ -211,13 +234,13 @@ def _ignite() -> dict[str, Contestant]:
             optimizer.step()
             return loss.item()
 
-        Engine(step).run(batches, max_epochs=1)
+        Engine(step).run(placed(batches), max_epochs=1, epoch_length=len(batches))
         return model
 
     return {"Ignite": train}
 
 
-def contestants() -> dict[str, Contestant]:
+def contestants(device: str) -> dict[str, Contestant]:
     """All that can run here, raw first. "raw again" shows what noise alone makes of a ratio."""
     warnings.filterwarnings("ignore")  # others' advice, drawn into the timing
     found: dict[str, Contestant] = {
@@ -229,6 +252,9 @@ def contestants() -> dict[str, Contestant]:
         "lt, five idle callbacks": _ours(Ours, callbacks=5),
         "lt, all defaults": ours_defaults,
     }
+    if device == "cuda":
+        recorded = _ours(OursCapturable, compile={"cuda_graph": True})
+        found["lt, one logged value, recorded"] = recorded
     libraries = {
         "lightning": (_lightning, _fabric),
         "accelerate": (_accelerate,),

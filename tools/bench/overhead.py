@@ -8,6 +8,7 @@ with those of the raw loop bit for bit.
     hatch run bench                      # ours alone
     hatch run bench:overhead             # beside Lightning, Fabric, Accelerate and Ignite
     hatch run bench --check              # fail where a target is missed
+    hatch run bench --device cuda        # on a GPU, with recorded steps beside the rest
 """
 
 import argparse
@@ -35,7 +36,14 @@ MICROSECONDS = {"lt, ten logged values": 60.0}
 """The most that a step may take over one of the raw loop."""
 
 
-def measure(found: dict[str, Contestant], *, rounds: int, steps: int) -> dict[str, Measured]:
+ROUNDING = 1e-4
+"""How far weights may be from raw's after a recorded training, whose optimizer computes the same in
+another order."""
+
+
+def measure(
+    found: dict[str, Contestant], *, rounds: int, steps: int, device: str
+) -> dict[str, Measured]:
     """Run all rounds; the first one warms up and does not count."""
     results = {name: Measured() for name in found}
     names = list(found)
@@ -44,20 +52,19 @@ def measure(found: dict[str, Contestant], *, rounds: int, steps: int) -> dict[st
         weights: dict[str, list[torch.Tensor]] = {}
         shift = turn % len(names)
         for name in names[shift:] + names[:shift]:
-            batches = TimedBatches(steps)
+            batches = TimedBatches(steps, device=device)
             gc.collect()
             model: nn.Module = found[name](batches)
             times[name] = batches.microseconds_per_step
-            weights[name] = [parameter.detach() for parameter in model.parameters()]
+            weights[name] = [parameter.detach().cpu() for parameter in model.parameters()]
         if turn == 0:
             continue
         for name, result in results.items():
             result.times.append(times[name])
             result.ratios.append(times[name] / times["raw"])
-            result.same_weights &= all(
-                torch.equal(ours, theirs)
-                for ours, theirs in zip(weights[name], weights["raw"], strict=True)
-            )
+            for ours, theirs in zip(weights[name], weights["raw"], strict=True):
+                result.same_weights &= torch.equal(ours, theirs)
+                result.furthest = max(result.furthest, float((ours - theirs).abs().max()))
     return results
 
 
@@ -69,7 +76,7 @@ def report(results: dict[str, Measured]) -> None:
     for name, result in results.items():
         time, ratio = statistics.median(result.times), statistics.median(result.ratios)
         low, _, high = statistics.quantiles(result.ratios, n=4)
-        same = "same bits" if result.same_weights else "DIFFERENT"
+        same = "same bits" if result.same_weights else f"within {result.furthest:.0e}"
         print(
             f"{name:30} {time:9.1f} {time - baseline:+9.1f} {ratio:7.3f} "
             f"{low:7.3f} to {high:.3f}  {same}"
@@ -90,7 +97,9 @@ def missed(results: dict[str, Measured]) -> list[str]:
         if name in results and (over := statistics.median(results[name].times) - raw) > target
     ]
     lines += [
-        f"{name}: other weights than raw" for name, r in results.items() if not r.same_weights
+        f"{name}: other weights than raw"
+        for name, r in results.items()
+        if not r.same_weights and (r.furthest > ROUNDING or "recorded" not in name)
     ]
     return lines
 
@@ -101,14 +110,17 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=31)
     parser.add_argument("--steps", type=int, default=500, help="timed steps of a round")
     parser.add_argument("--only", nargs="*", help="contestants whose name begins so, beside raw")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--check", action="store_true", help="exit 1 where a target is missed")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    found = contestants()
+    found = contestants(arguments.device)
     if arguments.only:
         wanted = ("raw", *arguments.only)
         found = {name: train for name, train in found.items() if name.startswith(wanted)}
-    results = measure(found, rounds=arguments.rounds, steps=arguments.steps)
+    results = measure(
+        found, rounds=arguments.rounds, steps=arguments.steps, device=arguments.device
+    )
     report(results)
     failures = missed(results) if arguments.check else []
     for line in failures:
