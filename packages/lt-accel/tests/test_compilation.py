@@ -1,5 +1,7 @@
 """Compiled training steps: once, with the same results, on one process and two."""
 
+import copy
+import pickle
 from typing import Any
 
 import pytest
@@ -116,3 +118,146 @@ def test_false_compiles_nothing_and_true_everything() -> None:
 def test_other_words_are_refused(word: Any, message: str) -> None:
     with pytest.raises(TypeError, match=message):
         select(accelerator="cpu", compile=word)
+
+
+class Counted(nn.Module):
+    """A program that counts in an attribute, weighs its loss by the count, and logs both."""
+
+    def __init__(self, *parts: nn.Module) -> None:
+        super().__init__()
+        self.layer = nn.Linear(6, 1, dtype=torch.float64)
+        self.parts = nn.ModuleList(parts)
+        self.steps = 0
+        self.logged: list[Any] = []
+        self.fails = False
+
+    def log(self, name: str, value: Any) -> None:
+        """Keep a value: Python's own work, which no graph could hold."""
+        self.logged.append((name, float(torch.as_tensor(value).detach())))
+
+    def forward(self, x: Tensor) -> Tensor:
+        loss = self.layer(x).pow(2).mean() * (1 + self.steps)
+        self.log("loss", loss)
+        for part in self.parts:
+            loss = loss + part(x)
+        return loss
+
+    def step(self, x: Tensor) -> Tensor:
+        loss = self(x)
+        if self.fails:
+            raise RuntimeError("no more")
+        return loss
+
+
+def counted(word: Any, *, steps: int = 20) -> tuple[list[Any], Counted]:
+    """Train a program that counts; return all it computed and logged, and the program."""
+    torch.manual_seed(0)
+    model = Counted(Counted(), nn.Sequential(nn.Tanh(), nn.Linear(6, 1), nn.Flatten(0)).double())
+    model.parts[1].register_forward_hook(lambda _m, _i, out: out.mean())
+    backend = select(accelerator="cpu", compile=word).backend
+    (optimizer,) = backend.setup(model, [torch.optim.SGD(model.parameters(), lr=0.001)])
+    step, losses = backend.wrap_step(model.step, "train"), []
+    for index in range(steps):
+        model.steps = model.parts[0].steps = index
+        backend.zero_grad(optimizer)
+        loss = step(batches()[index % 8][0])
+        backend.backward(loss)
+        backend.step(optimizer)
+        losses.append(loss.item())
+    return [losses, model.logged, model.parts[0].logged], model
+
+
+# torch's own tracer looks at the loss that crosses from one graph to the next.
+CROSSING = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
+
+
+@CROSSING
+def test_a_number_that_a_module_counts_does_not_compile_anew() -> None:
+    expected, _ = counted(False)
+    backend = Counting()
+    found, _ = counted({"backend": backend})
+    assert found == expected
+    # Three graphs lie around the two that log, each made once for a number and once for any.
+    assert backend.graphs <= 6
+
+
+def test_that_numbers_vary_is_said_of_compiled_steps_alone() -> None:
+    seen: list[bool] = []
+
+    def looking(graph: Any, inputs: Any) -> Any:
+        seen.append(torch._dynamo.config.allow_unspec_int_on_nn_module)
+        return graph.forward
+
+    before = torch._dynamo.config.allow_unspec_int_on_nn_module
+    step = select(accelerator="cpu", compile={"backend": looking}).backend.wrap_step(
+        lambda x: x * 2, "train"
+    )
+    step(torch.ones(2))
+    assert seen == [True]
+    assert torch._dynamo.config.allow_unspec_int_on_nn_module is before is False
+
+
+def test_compiled_steps_take_words() -> None:
+    backend = select(accelerator="cpu", compile={"backend": Counting()}).backend
+    step = backend.wrap_step(lambda x, *, scale: x * scale, "train")
+    assert step(torch.ones(2), scale=3).tolist() == [3.0, 3.0]
+
+
+@CROSSING
+def test_between_compiled_steps_the_program_is_as_it_was() -> None:
+    _, model = counted({"backend": Counting()}, steps=2)
+    for part in (model, model.parts[0]):
+        assert "log" not in vars(part)
+    del model.parts[1]  # its hook is a lambda
+    for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        other.log("own", 1)
+        assert other.logged[-1] == ("own", 1.0)
+    assert ("own", 1.0) not in model.logged
+
+
+@CROSSING
+def test_a_compiled_step_that_fails_leaves_the_program_as_it_was() -> None:
+    model = Counted()
+    backend = select(accelerator="cpu", compile={"backend": Counting()}).backend
+    backend.setup(model, [torch.optim.SGD(model.parameters(), lr=0.1)])
+    model.fails = True
+    with pytest.raises(RuntimeError, match="no more"):
+        backend.wrap_step(model.step, "train")(batches()[0][0])
+    assert len(model.logged) == 1
+    assert "log" not in vars(model)
+
+
+def test_a_log_of_the_instance_stays_its_own() -> None:
+    model = Counted()
+    model.log = own = lambda name, value: None  # type: ignore[method-assign]
+    backend = select(accelerator="cpu", compile={"backend": Counting()}).backend
+    backend.setup(model, [torch.optim.SGD(model.parameters(), lr=0.1)])
+    backend.wrap_step(model.step, "train")(batches()[0][0])
+    assert vars(model)["log"] is own
+    assert model.logged == []
+
+
+def test_a_module_called_log_is_compiled() -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.log = nn.Linear(6, 1, dtype=torch.float64)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.log(x).sum()
+
+    model, graphs = Net(), Counting()
+    backend = select(accelerator="cpu", compile={"backend": graphs, "fullgraph": True}).backend
+    backend.setup(model, [torch.optim.SGD(model.parameters(), lr=0.1)])
+    x = batches()[0][0]
+    assert torch.equal(backend.wrap_step(model.forward, "train")(x), model(x))
+    assert graphs.graphs == 1
+
+
+def test_one_whole_graph_says_that_it_has_no_place_to_log() -> None:
+    model = Counted()
+    word = {"backend": Counting(), "fullgraph": True}
+    backend = select(accelerator="cpu", compile=word).backend
+    backend.setup(model, [torch.optim.SGD(model.parameters(), lr=0.1)])
+    with pytest.raises(RuntimeError, match="Log in on_train_batch_end, or leave out fullgraph"):
+        backend.wrap_step(model.step, "train")(batches()[0][0])

@@ -62,6 +62,14 @@ def test_copies_and_pickles_leave_the_trainer_behind(copied: Any, trainer: Any) 
         assert torch.equal(other.state_dict()[name], value)
 
 
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))])
+def test_copies_and_pickles_keep_a_log_of_their_own(copied: Any) -> None:
+    net = Net()
+    net.log = print  # type: ignore[method-assign]
+
+    assert copied(net).log is print
+
+
 def test_torch_saves_and_loads_its_weights(trainer: Any) -> None:
     net, file = Net(), io.BytesIO()
     net.trainer = trainer

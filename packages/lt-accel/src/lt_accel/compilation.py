@@ -1,11 +1,12 @@
 """Compilation: what ``torch.compile`` makes of training steps."""
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Protocol, TypeVar, final
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Protocol, TypeVar, cast, final
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lt_accel.precision import Precision
 from lt_accel.recording import CudaRecorder, Recorded
@@ -69,22 +70,77 @@ class Compiled:
     def __init__(self, options: Mapping[str, Any]) -> None:
         """Remember the options of ``torch.compile``."""
         self._options = dict(options)
+        self._logs: list[tuple[dict[str, Any], Callable[..., Any]]] = []
 
     def begin(self, program: Any, optimizers: Iterable[Any]) -> None:
-        """Keep what the program logs out of the graphs, which would be compiled anew for it.
+        """Remember whose logging is kept out of the graphs, which would be compiled anew for it.
 
-        Its ``log`` is called as ever, from between two graphs.
+        In steps, ``log`` of the program, and of its parts that log as it does, is called as ever,
+        from between two graphs.
         """
-        log = getattr(program, "log", None)
-        if callable(log) and hasattr(program, "__dict__") and "log" not in vars(program):
-            vars(program)["log"] = torch.compiler.disable(log)
+        self._logs = [(vars(part), uncompiled(part.log)) for part in _parts_that_log(program)]
 
     def wrap(self, fn: Fn, phase: str = "train") -> Fn:
         """Return the compiled step; it is compiled when it is first called."""
-        return torch.compile(fn, **self._options)  # type: ignore[return-value]
+        compiled, varying = torch.compile(fn, **self._options), _varying_numbers()
+
+        def step(*arguments: Any, **words: Any) -> Any:
+            with varying:
+                for own, log in self._logs:
+                    own["log"] = log
+                try:
+                    return compiled(*arguments, **words)
+                finally:
+                    # Only steps are compiled: whoever copies or pickles the program between them
+                    # finds it as it is.
+                    for own, _ in self._logs:
+                        own.pop("log", None)
+
+        return cast(Fn, step)
 
     def stepped(self) -> None:
         """Do nothing."""
+
+
+def uncompiled(log: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a program's ``log`` as one that is called from between two graphs."""
+    options: dict[str, Any] = {}
+    if "reason" in inspect.signature(torch.compiler.disable).parameters:  # not in older versions
+        options["reason"] = (
+            "what a step logs is taken in between two graphs, which fullgraph=True forbids. Log in "
+            "on_train_batch_end, or leave out fullgraph"
+        )
+    return cast(Callable[..., Any], torch.compiler.disable(log, **options))
+
+
+def _parts_that_log(program: Any) -> Iterator[Any]:
+    """Yield the program, and those of its modules that log by the same method.
+
+    Without those that have an attribute of their own in its place.
+    """
+    method = getattr(type(program), "log", None)
+    parts = program.modules() if isinstance(program, nn.Module) else (program,)
+    for part in parts:
+        own = getattr(part, "__dict__", None)
+        same = getattr(type(part), "log", None) is method
+        if callable(method) and same and own is not None and "log" not in own:
+            yield part
+
+
+def _varying_numbers() -> AbstractContextManager[Any]:
+    """Return a block, for one thread at a time, in which numbers that modules hold may change.
+
+    Of itself torch takes them for constants, and would compile a step that reads how many steps
+    were taken anew for each one. In the block a number that has changed becomes an input of the
+    graph, as one among the arguments of a function does.
+    """
+    config: Any = torch._dynamo.config  # noqa: SLF001 - where torch's own message sends one
+    if not hasattr(config, VARYING):  # in older versions
+        return nullcontext()
+    return cast(AbstractContextManager[Any], config.patch({VARYING: True}))
+
+
+VARYING = "allow_unspec_int_on_nn_module"
 
 
 def compilation(
@@ -127,7 +183,7 @@ def compilation(
     recorder = CudaRecorder(device)
     if not options:
         return Recorded(recorder, Eager().wrap)
-    return Recorded(recorder, Compiled(options).wrap, uncompiled=torch.compiler.disable)
+    return Recorded(recorder, Compiled(options).wrap, uncompiled=uncompiled)
 
 
 def _check_options(options: Mapping[str, Any]) -> None:

@@ -63,9 +63,8 @@ class LTModule(StepHooks, nn.Module):
                 part.__dict__["_trainer"] = trainer
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return what is pickled and copied: all but the trainer, and a ``log`` made opaque."""
-        left_out = ("_trainer", "log")
-        return {name: value for name, value in self.__dict__.items() if name not in left_out}
+        """Return what is pickled and copied: all but the trainer."""
+        return {name: value for name, value in self.__dict__.items() if name != "_trainer"}
 
     @property
     def device(self) -> torch.device:
