@@ -208,7 +208,6 @@ def test_a_process_that_has_used_the_gpu_is_not_forked() -> None:
 
 ASKS = """
 import torch
-assert {question}
 from lt_accel import select
 chosen = select(accelerator={accelerator!r}, devices=1, strategy="ddp")
 {before}
@@ -232,13 +231,13 @@ BACKWARD = "torch.ones(1, requires_grad=True).sum().backward()"
     [
         ({}, "cuda"),
         ({"before": "assert torch.cuda.is_available()"}, "cuda"),
-        ({"question": "torch.cuda.is_available()"}, "can't be forked. Received a fork of one"),
-        ({"before": BACKWARD}, "can't be forked once it has computed a gradient"),
-        ({"before": BACKWARD, "accelerator": "cpu"}, "once it has computed a gradient"),
+        ({"before": "torch._C._cuda_getDeviceCount()"}, "Received a fork of such a one"),
+        ({"before": BACKWARD}, "Received a fork of such a one"),
+        ({"before": BACKWARD, "accelerator": "cpu"}, "Received a fork of such a one"),
     ],
 )
 def test_what_may_go_before_a_fork(words: dict[str, str], expected: str) -> None:
-    script = ASKS.format(**{"question": "True", "before": "", "accelerator": "gpu", **words})
+    script = ASKS.format(**{"before": "", "accelerator": "gpu", **words})
     command = [sys.executable, "-W", "ignore", "-c", script]
     done = subprocess.run(command, capture_output=True, text=True, timeout=90, check=False)
     assert expected in done.stdout + done.stderr

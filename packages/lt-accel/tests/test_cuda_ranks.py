@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
-from lt_accel import DDP, FSDP, Selection, select
+from lt_accel import DDP, FSDP, TorchBackend, select
 
 STEPS, SIZE = 6, 8
 
@@ -52,11 +52,12 @@ def by_hand(model: nn.Module) -> dict[str, Tensor]:
 class Training:
     """What each rank does, with its part of each batch; a spawned rank gets it pickled."""
 
-    chosen: Selection
+    backend: TorchBackend
+    world: Any
     normalized: bool
 
     def __call__(self) -> dict[str, Any]:
-        backend, world = self.chosen.backend, self.chosen.world
+        backend, world = self.backend, self.world
         model = make_model(normalized=self.normalized)
         backend.setup(model, [])
         (optimizer,) = backend.setup(model, [torch.optim.AdamW(model.parameters(), lr=0.05)])
@@ -81,7 +82,7 @@ class Training:
 def by_ranks(words: dict[str, Any], *, normalized: bool = False) -> dict[str, Any]:
     """Train in ranks; return what rank 0 says in the end."""
     chosen = select(precision="64-true", **words)
-    return chosen.world.launch(Training(chosen, normalized))
+    return chosen.world.launch(Training(chosen.backend, chosen.world, normalized))
 
 
 def assert_close(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:

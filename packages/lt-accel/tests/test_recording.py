@@ -146,6 +146,27 @@ def test_what_a_recorded_step_logs_is_logged_at_each_replay() -> None:
     assert "log" not in vars(trained.model)
 
 
+def test_what_a_part_of_the_program_logs_is_logged_too() -> None:
+    class Whole(Logging):
+        def __init__(self) -> None:
+            super().__init__()
+            self.part = Logging()
+
+    trained = Trained(model=Whole())
+
+    def loss(batch: Any, index: int) -> Tensor:
+        value = mse_loss(trained.model(batch[0]), batch[1])
+        trained.model.part.log("loss", value)
+        return value
+
+    trained.optimizer = torch.optim.SGD([trained.model.weight, trained.model.bias], lr=0.1)
+    trained.backend.setup(trained.model, [trained.optimizer])
+    trained.step = trained.backend.wrap_step(loss, "train")
+    seen = trained.run(batches())
+    assert trained.model.part.seen == [("loss", value, False) for value, _ in seen]
+    assert "log" not in vars(trained.model.part)
+
+
 def test_a_number_is_not_logged_from_a_recorded_step() -> None:
     trained = Trained(model=Logging())
 

@@ -1,13 +1,14 @@
 """Compilation: what ``torch.compile`` makes of training steps."""
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol, TypeVar, cast, final
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from lt_accel.logs import Replaced, replaced, replacing
 from lt_accel.precision import Precision
 from lt_accel.recording import CudaRecorder, Recorded
 from lt_accel.spelling import suggestion
@@ -70,7 +71,7 @@ class Compiled:
     def __init__(self, options: Mapping[str, Any]) -> None:
         """Remember the options of ``torch.compile``."""
         self._options = dict(options)
-        self._logs: list[tuple[dict[str, Any], Callable[..., Any]]] = []
+        self._logs: Replaced = []
 
     def begin(self, program: Any, optimizers: Iterable[Any]) -> None:
         """Remember whose logging is kept out of the graphs, which would be compiled anew for it.
@@ -78,23 +79,15 @@ class Compiled:
         In steps, ``log`` of the program, and of its parts that log as it does, is called as ever,
         from between two graphs.
         """
-        self._logs = [(vars(part), uncompiled(part.log)) for part in _parts_that_log(program)]
+        self._logs = replacing(program, uncompiled)
 
     def wrap(self, fn: Fn, phase: str = "train") -> Fn:
         """Return the compiled step; it is compiled when it is first called."""
         compiled, varying = torch.compile(fn, **self._options), _varying_numbers()
 
         def step(*arguments: Any, **words: Any) -> Any:
-            with varying:
-                for own, log in self._logs:
-                    own["log"] = log
-                try:
-                    return compiled(*arguments, **words)
-                finally:
-                    # Only steps are compiled: whoever copies or pickles the program between them
-                    # finds it as it is.
-                    for own, _ in self._logs:
-                        own.pop("log", None)
+            with varying, replaced(self._logs):
+                return compiled(*arguments, **words)
 
         return cast(Fn, step)
 
@@ -111,20 +104,6 @@ def uncompiled(log: Callable[..., Any]) -> Callable[..., Any]:
             "on_train_batch_end, or leave out fullgraph"
         )
     return cast(Callable[..., Any], torch.compiler.disable(log, **options))
-
-
-def _parts_that_log(program: Any) -> Iterator[Any]:
-    """Yield the program, and those of its modules that log by the same method.
-
-    Without those that have an attribute of their own in its place.
-    """
-    method = getattr(type(program), "log", None)
-    parts = program.modules() if isinstance(program, nn.Module) else (program,)
-    for part in parts:
-        own = getattr(part, "__dict__", None)
-        same = getattr(type(part), "log", None) is method
-        if callable(method) and same and own is not None and "log" not in own:
-            yield part
 
 
 def _varying_numbers() -> AbstractContextManager[Any]:

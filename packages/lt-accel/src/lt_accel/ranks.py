@@ -95,7 +95,6 @@ def run_rank(job: Job) -> None:
         faulthandler.register(STACK_SIGNAL, file=stack)
     with stack, Watchdog(pulse, limit=job.hang_timeout, parent=job.launcher, stack=stack):
         try:
-            check_fork()
             job.world.enter(place, pulse, elastic=True)
             result = job.main()
             job.world.barrier()
@@ -103,34 +102,29 @@ def run_rank(job: Job) -> None:
                 _bring_back(result, job.folder / RESULT)
             job.world.leave()
         except BaseException as error:
-            _fail(job, place, pulse, error)
+            _fail(job, place, pulse, explained(error))
         job.board.set(place.local_rank, Column.STATE, State.DONE)
 
 
-def check_fork() -> None:
-    """Look whether torch can compute here, where it did before the fork.
+FORKED = ("Unable to handle autograd's threading", "Cannot re-initialize CUDA in forked")
+"""How torch begins to say that a process should not have been forked."""
 
-    Autograd starts a thread for each GPU that torch sees when it is first used, on a CPU too, and
-    CUDA counts as used by whoever has asked it for its devices.
 
-    Raises:
-        RuntimeError: it can't.
+def explained(error: BaseException) -> BaseException:
+    """Return what to say instead of torch's words about a fork; other errors as they are.
+
+    Autograd starts a thread for each GPU that torch sees when it is first used, on a CPU too.
     """
-    remedy = "Start ranks before that, start the script with torchrun, or use strategy='ddp_spawn'."
-    try:
-        torch.zeros((), requires_grad=True).backward()
-    except RuntimeError as error:
-        raise RuntimeError(
-            "A process that sees a GPU can't be forked once it has computed a gradient, on "
-            f"whatever device. Received a fork of one that has. {remedy} With "
-            "CUDA_VISIBLE_DEVICES='' it sees none."
-        ) from error
-    if torch.cuda._is_in_bad_fork():  # noqa: SLF001 - torch has no public way to ask
-        raise RuntimeError(
-            "A process that has used CUDA can't be forked. Received a fork of one that has, by "
-            "torch.cuda.is_available() with PYTORCH_NVML_BASED_CUDA_CHECK=0 or before lt_accel was "
-            f"imported, say. {remedy}"
-        )
+    if not isinstance(error, RuntimeError) or not str(error).startswith(FORKED):
+        return error
+    clear = RuntimeError(
+        "A process that has used a GPU can't be forked, nor one that sees a GPU and has computed a "
+        f"gradient on whatever device. Received a fork of such a one, of which torch says: {error} "
+        "Start ranks before that, start the script with torchrun, or use strategy='ddp_spawn'. "
+        "With CUDA_VISIBLE_DEVICES='' a process sees no GPU."
+    )
+    clear.__cause__ = error
+    return clear
 
 
 def _leave_pool() -> None:

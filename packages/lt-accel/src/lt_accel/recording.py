@@ -15,17 +15,19 @@ and each replay makes them again, with its own values.
 
 import contextlib
 import gc
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol, TypeVar, cast, final
 
 import torch
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
+from lt_accel.logs import Log, Replaced, replaced, replacing
+
 Fn = TypeVar("Fn", bound=Callable[..., Any])
 
-Logged = tuple[str, Tensor, tuple[Any, ...], dict[str, Any]]
-"""A call of ``log`` in a recorded step: the name, the value, and the flags."""
+Logged = tuple[Log, str, Tensor, tuple[Any, ...], dict[str, Any]]
+"""A call of ``log`` in a recorded step: whose, the name, the value, and the flags."""
 
 WARM_UP = 3
 """Steps before the recording: in these, libraries choose algorithms and optimizers make their
@@ -85,6 +87,10 @@ class CudaRecorder:
         with contextlib.suppress(RuntimeError):
             self._graph.capture_end()
         self._graph = None
+        # Torch leaves the random generator recording; a copy of its state does not.
+        generator: Any = torch.cuda.default_generators[torch.cuda.current_device()]
+        if hasattr(generator, "graphsafe_set_state"):  # not in older versions
+            generator.graphsafe_set_state(generator.clone_state())
 
     def replay(self) -> None:
         """Launch the graph."""
@@ -116,12 +122,10 @@ class Recorded:
             compiled: compiles a step before that, or returns it as it is.
             uncompiled: keeps a function out of what is compiled; None where nothing is.
         """
-        self._recorder, self._compiled = recorder, compiled
-        self._note = uncompiled(self._log_or_note) if uncompiled else self._log_or_note
+        self._recorder, self._compiled, self._uncompiled = recorder, compiled, uncompiled
         self.replaying = False
         self.norm: Tensor | None = None
-        self._program: Any = None
-        self._program_log: Callable[..., None]
+        self._logs: Replaced = []
         self._optimizers: Sequence[Any] = ()
         self._forget()
 
@@ -139,7 +143,7 @@ class Recorded:
         Raises:
             ValueError: there are several optimizers, or one that can't be recorded.
         """
-        self._program, self._optimizers = program, list(optimizers)
+        self._logs, self._optimizers = replacing(program, self._hearing), list(optimizers)
         if len(self._optimizers) > 1:
             raise ValueError(
                 "A CUDA graph ends where its optimizer has stepped. Received "
@@ -172,7 +176,7 @@ class Recorded:
                 return self._replay(arguments)
             self._computing = True
             try:
-                with self._hearing_logs():
+                with replaced(self._logs):  # while warming up too, for what is compiled then
                     if self._calls <= WARM_UP:
                         return compute(*arguments)
                     return self._record(compute, arguments)
@@ -233,46 +237,26 @@ class Recorded:
             self._recording = False
             self._recorder.abandon()
 
-    @contextlib.contextmanager
-    def _hearing_logs(self) -> Iterator[None]:
-        """Put what remembers the program's logs in the place of its ``log``.
+    def _hearing(self, log: Log) -> Log:
+        """Return what logs, or remembers what is to be logged while it is not computed yet."""
 
-        In the steps that warm up too, so that what is compiled then is not compiled anew for it.
-        """
-        log, own = getattr(self._program, "log", None), getattr(self._program, "__dict__", {})
-        if not callable(log):
-            yield
-            return
-        self._program_log, before = log, own.get("log")
-        own["log"] = self._note
-        try:
-            yield
-        finally:
-            if before is None:
-                del own["log"]
-            else:
-                own["log"] = before
+        def hear(name: str, value: Any, *arguments: Any, **words: Any) -> None:
+            if not self._recording:
+                log(name, value, *arguments, **words)
+                return
+            if not isinstance(value, Tensor):
+                raise TypeError(
+                    "A step that is recorded as a CUDA graph logs tensors, which each replay "
+                    f"computes anew. Received {type(value).__name__} for {name!r}. Log it in "
+                    "on_train_batch_end, or leave out compile={'cuda_graph': True}."
+                )
+            self._logged.append((log, name, value.detach(), arguments, words))
 
-    def _log_or_note(self, name: str, value: Any, *arguments: Any, **words: Any) -> None:
-        """Log, or remember what is to be logged, as it is not computed yet.
-
-        Raises:
-            TypeError: a recorded step logs what is no tensor.
-        """
-        if not self._recording:
-            self._program_log(name, value, *arguments, **words)
-            return
-        if not isinstance(value, Tensor):
-            raise TypeError(
-                "A step that is recorded as a CUDA graph logs tensors, which each replay computes "
-                f"anew. Received {type(value).__name__} for {name!r}. Log it in "
-                "on_train_batch_end, or leave out compile={'cuda_graph': True}."
-            )
-        self._logged.append((name, value.detach(), arguments, words))
+        return hear if self._uncompiled is None else self._uncompiled(hear)
 
     def _log(self) -> None:
-        for name, value, arguments, words in self._logged:
-            self._program_log(name, value.clone(), *arguments, **words)
+        for log, name, value, arguments, words in self._logged:
+            log(name, value.clone(), *arguments, **words)
 
     def _replay(self, arguments: tuple[Any, ...]) -> Any:
         leaves, _ = tree_flatten(arguments)
