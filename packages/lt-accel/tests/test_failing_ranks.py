@@ -64,6 +64,19 @@ def test_an_exception_keeps_its_type_and_shows_its_traceback() -> None:
     assert traceback.endswith("PlainError: no such thing")
 
 
+@pytest.mark.parametrize(
+    "torchs",
+    [
+        "Unable to handle autograd's threading in combination with fork-based multiprocessing.",
+        "Cannot re-initialize CUDA in forked subprocess. To use CUDA with multiprocessing, ...",
+    ],
+)
+def test_what_torch_says_of_a_fork_is_explained(torchs: str) -> None:
+    world = two()
+    with pytest.raises(RuntimeError, match=r"can't be forked.* or use strategy='ddp_spawn'"):
+        world.launch(where_rank_1_fails(world, lambda: raise_(RuntimeError(torchs))))
+
+
 def test_an_exception_that_cannot_be_pickled_is_told() -> None:
     world = two()
     error = DemandingError("water", why="thirst")
