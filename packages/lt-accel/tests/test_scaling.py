@@ -90,6 +90,20 @@ def test_a_step_that_was_judged_and_not_taken_is_forgotten() -> None:
     assert scaler.step(optimizer)
 
 
+def test_what_was_unscaled_and_not_stepped_is_forgotten() -> None:
+    """A loop looks at the gradients, drops them and goes on."""
+    (model, optimizer), (twin, _) = models_and_optimizers()
+    x = torch.ones(1, 3)
+    twin.load_state_dict(model.state_dict())
+    twin(x).sum().backward()
+    scaler = LossScaler("cpu")
+    for _ in range(2):
+        optimizer.zero_grad()
+        scaler.backward(model(x).sum())
+        scaler.unscale(optimizer)
+        assert torch.equal(model.weight.grad, twin.weight.grad)
+
+
 @pytest.mark.parametrize("unscaled_first", [False, True])
 def test_gradients_gathered_over_a_change_of_scale_are_of_one_scale(unscaled_first: bool) -> None:
     """One optimizer gathers over two iterations while the other overflows, and steps."""

@@ -4,6 +4,7 @@ import copy
 import types
 from collections import Counter, OrderedDict, defaultdict, deque
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -36,6 +37,30 @@ class Record:
 @dataclass(frozen=True)
 class Fixed:
     names: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Slotted:
+    seen: list[int] = field(default_factory=list)
+    count: int = 0
+
+
+class Counts:
+    """A metric object without a ``__dict__``."""
+
+    __slots__ = ("_count",)
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        self._count = 0
+
+    def update(self) -> None:
+        self._count += 1
+
+    def compute(self) -> int:
+        return self._count
 
 
 def values() -> dict[str, Any]:
@@ -190,14 +215,60 @@ def test_what_is_no_record_is_left_alone() -> None:
     program = nn.Module()
     program._trainer = Meter()  # the engine's own is nothing that a step adds up
     program.space = types.SimpleNamespace(items=[])
-    program.fixed, program.kind = Fixed(), Meter
+    program.kind = Meter
     with undone([program]):
         program._trainer.update(1.0)
         program.space.items.append(1)
-        program.fixed.names.append("new")
     assert program._trainer.parts == [1.0, 1.0]
     assert program.space.items == [1]
-    assert program.fixed.names == ["new"]
+
+
+def test_records_of_every_kind_are_put_back() -> None:
+    program = nn.Module()
+    program.fixed, program.slotted, program.counts = Fixed(), Slotted(), Counts()
+    with undone([program]):
+        program.fixed.names.append("new")
+        program.slotted.seen.append(1)
+        program.slotted.count = 1
+        program.counts.update()
+    assert program.fixed.names == program.slotted.seen == []
+    assert (program.slotted.count, program.counts.compute()) == (0, 0)
+
+
+def test_a_tensor_that_grows_in_place_is_as_before() -> None:
+    program = nn.Module()
+    program.register_buffer("seen", torch.zeros(2))
+    program.kept, buffer = torch.zeros(2), program.seen
+    with undone([program]):
+        program.seen.data = torch.ones(3)
+        program.kept.resize_(4)
+    assert program.seen is buffer
+    assert program.seen.tolist() == program.kept.tolist() == [0.0, 0.0]
+
+
+def test_generators_draw_again_what_they_drew() -> None:
+    np = pytest.importorskip("numpy")
+    program = nn.Module()
+    program.torch, program.numpy = torch.Generator(), np.random.default_rng(0)
+    drawn = []
+    for _ in range(2):
+        with undone([program]):
+            drawn.append([float(torch.rand(1, generator=program.torch)), program.numpy.random()])
+    assert drawn[0] == drawn[1]
+
+
+def test_a_file_mapped_into_memory_is_not_read(tmp_path: Path) -> None:
+    np = pytest.importorskip("numpy")
+    np.save(tmp_path / "data.npy", np.zeros(3))
+
+    class Mapped(np.memmap):  # type: ignore[misc, name-defined]
+        def copy(self, *_: Any) -> Any:
+            raise AssertionError("all of the file was read")
+
+    program = nn.Module()
+    program.data = np.load(tmp_path / "data.npy", mmap_mode="r").view(Mapped)
+    with undone([program]):
+        assert program.data[0] == 0.0
 
 
 def test_arrays_are_put_back() -> None:

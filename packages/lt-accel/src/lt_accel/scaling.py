@@ -107,6 +107,8 @@ class LossScaler:
         if not watched.unscaled:
             self._scaler.unscale_(cast(Optimizer, watched))
             watched.unscaled = True
+            # Torch keeps what it found until an update, also where no step follows.
+            self._judged_since_update = True
 
     def overflowed(self, optimizer: Any) -> bool:
         """Unscale; return whether a gradient is not finite. Waits for them, once for each step."""

@@ -3,9 +3,11 @@
 A step that is run for the sake of other ranks alone must not count. What it may change is what can
 be reached from the modules of the program:
 
-- which object each attribute is, of modules and of records (below);
+- which object each attribute is, in ``__slots__`` too, of modules and of records (below);
 - what lists, dicts, sets and deques hold, where they are such attributes, at any depth;
-- the numbers of tensors and numpy arrays there, buffers included.
+- the numbers of tensors and numpy arrays there, buffers included; not of arrays that are read-only,
+  which may be files of any size mapped into memory;
+- the states of random generators of torch and numpy there.
 
 Records are metric objects, which have ``reset`` beside ``update`` or ``compute``, and dataclasses.
 Objects of other classes are left alone: nobody knows what it would mean to turn them back. So are
@@ -17,7 +19,8 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from types import MemberDescriptorType
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -91,12 +94,11 @@ def _memento(value: Any) -> tuple[Undo | None, Iterable[Any]]:
         return _of_set(value), ()
     if isinstance(value, tuple):
         return _nothing, value
-    numpy = sys.modules.get("numpy")
-    if numpy is not None and isinstance(value, numpy.ndarray):
-        return _of_array(value), ()
+    if isinstance(value, torch.Generator):
+        return _of_generator(value), ()
     if _is_record(value):
-        return _of_attributes(value), list(vars(value).values())
-    return None, ()
+        return _of_attributes(value)
+    return _of_numpys(value), ()
 
 
 def _nothing() -> None:
@@ -105,10 +107,10 @@ def _nothing() -> None:
 
 def _is_record(value: Any) -> bool:
     kind = type(value)
-    if isinstance(value, type) or not hasattr(value, "__dict__"):
+    if isinstance(value, type):
         return False
     if dataclasses.is_dataclass(value):
-        return not kind.__dataclass_params__.frozen
+        return True
     adds_up = hasattr(kind, "update") or hasattr(kind, "compute")
     return adds_up and hasattr(kind, "reset")
 
@@ -129,8 +131,29 @@ def _of_module(module: nn.Module) -> tuple[Undo, list[Any]]:
     return put_back, [*own.values(), *buffers.values(), *module.children()]
 
 
-def _of_attributes(value: Any) -> Undo:
-    return _of_mapping(vars(value))
+def _of_attributes(value: Any) -> tuple[Undo, list[Any]]:
+    own = getattr(value, "__dict__", {})
+    put_back_own = _of_mapping(own)
+    slots = {name: getattr(value, name) for name in _slots(type(value)) if hasattr(value, name)}
+
+    def put_back() -> None:
+        put_back_own()
+        for name, item in slots.items():
+            if getattr(value, name, _MISSING) is not item:
+                object.__setattr__(value, name, item)
+
+    return put_back, [*own.values(), *slots.values()]
+
+
+_MISSING = object()
+
+
+def _slots(kind: type) -> Iterator[str]:
+    """Yield the names of the attributes that are in no ``__dict__``."""
+    for base in kind.__mro__:
+        for name, member in vars(base).items():
+            if isinstance(member, MemberDescriptorType):
+                yield name
 
 
 def _of_mapping(value: Any) -> Undo:
@@ -170,12 +193,42 @@ def _of_set(value: Any) -> Undo:
     return put_back
 
 
+def _of_generator(value: torch.Generator) -> Undo:
+    before = value.get_state()
+
+    def put_back() -> None:
+        value.set_state(before)
+
+    return put_back
+
+
+def _of_numpys(value: Any) -> Undo | None:
+    """Return what turns an array or a generator of numpy back, which nobody has to import."""
+    numpy = sys.modules.get("numpy")
+    if numpy is None:
+        return None
+    if isinstance(value, numpy.ndarray):
+        return _of_array(value) if value.flags.writeable else None
+    if isinstance(value, numpy.random.Generator):
+        return _of_numpy_generator(value.bit_generator)
+    return None
+
+
 def _of_array(value: Any) -> Undo:
     before = value.copy()
 
     def put_back() -> None:
         if value.flags.writeable:
             value[...] = before
+
+    return put_back
+
+
+def _of_numpy_generator(bits: Any) -> Undo:
+    before = bits.state
+
+    def put_back() -> None:
+        bits.state = before
 
     return put_back
 
@@ -196,6 +249,8 @@ def _of_tensor(value: Tensor) -> Undo | None:
 
     def put_back() -> None:
         with mode():
+            if value.shape != before.shape:  # made larger or smaller in place
+                value.set_(cast(Any, before))
             value.copy_(before)
 
     return put_back

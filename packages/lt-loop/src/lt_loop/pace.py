@@ -7,6 +7,7 @@ hook is called, and the backend puts back what the step left behind in the progr
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from itertools import chain
 from typing import Any, final
 
 from lt_loop.entries import MetricEntry
@@ -66,12 +67,14 @@ class Pace:
 def run_again(run: Run, page: Page, step: Callable[[Any], Any], batches: Iterator[Any]) -> None:
     """Run a step on batches that don't count."""
     undone = getattr(run.ports.backend, "undone", nullcontext)
-    for batch in batches:
+    for first in batches:
         metrics = [e.metric for e in page.entries.values() if isinstance(e, MetricEntry)]
         run.repeats = True
         try:
+            # All of them in one block: it copies whatever a step might change.
             with run.logbook.on_trial(), _scratch(run, page), undone([run.program, *metrics]):
-                step(batch)
+                for batch in chain((first,), batches):
+                    step(batch)
         finally:
             run.repeats = False
 
