@@ -433,3 +433,25 @@ def test_a_loss_that_is_not_finite_is_told_with_its_ranks(bad: tuple[int, ...], 
     )
     with pytest.raises(FloatingPointError, match=f"{who} the gradient of weight are not finite"):
         looking.fit(Worse(bad), DATA)
+
+
+class Logs(Line):
+    """Logs for the loggers, for the bar, and for neither."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        loss = super().training_step(batch, batch_idx)
+        self.trainer.log("both", float(batch_idx), on_step=True, on_epoch=True)
+        self.trainer.log("bar", 2.0, logger=False, prog_bar=True)
+        self.trainer.log("neither", 3.0, logger=False)
+        return loss
+
+
+@pytest.mark.parametrize("table", ["callback_metrics", "logged_metrics", "progress_bar_metrics"])
+def test_each_table_of_what_was_logged_comes_home_as_it_is_in_one_process(table: str) -> None:
+    here, there = make_trainer(max_epochs=1), trainer(max_epochs=1)
+    here.fit(Logs(), DATA)
+    there.fit(Logs(), DATA)
+
+    expected = getattr(here, table)
+    assert expected
+    assert getattr(there, table) == expected

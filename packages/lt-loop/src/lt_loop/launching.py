@@ -29,6 +29,7 @@ class Returned(Generic[T]):
         callbacks: their states, in their order.
         progress: how far the run came.
         result: how it ended.
+        shown: what was logged, by the tables of a logbook.
     """
 
     answer: T
@@ -36,6 +37,7 @@ class Returned(Generic[T]):
     callbacks: list[dict[str, Any]]
     progress: Progress
     result: RunResult | None
+    shown: list[dict[str, float]]
 
 
 class Begins(Generic[T]):
@@ -83,7 +85,7 @@ def launch(
     except BaseException as error:
         cause = unwrapped(error)
         if elsewhere:
-            run.end_elsewhere(RunResult(sentence(cause), run.progress, {}))
+            run.end_elsewhere(RunResult(sentence(cause), run.progress, {}), [{}, {}, {}])
         if cause is error:
             raise
         raise cause from None
@@ -102,6 +104,7 @@ def _brought_home(run: Run, answer: T) -> Returned[T]:
         callbacks=[dict(callback.state_dict()) for callback in run.callbacks],
         progress=run.progress,
         result=run.result,
+        shown=run.logbook.shown(),
     )
 
 
@@ -116,4 +119,4 @@ def _take_in(run: Run, returned: Returned[Any]) -> None:
             callback.load_state_dict(state)
     run.progress = returned.progress
     if returned.result is not None:
-        run.end_elsewhere(returned.result)
+        run.end_elsewhere(returned.result, returned.shown)

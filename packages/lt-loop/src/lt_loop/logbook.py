@@ -5,7 +5,7 @@ GPU, say) stay on their device and become numbers together, by ``Backend.read``:
 ``log_every_n_steps`` optimizer steps, at the end of an epoch, or when a progress bar draws itself.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
 
@@ -318,10 +318,16 @@ class Logbook:
         self._catch_up(self.training)
         return dict(self._bar)
 
-    def take_in(self, metrics: Mapping[str, float]) -> None:
-        """Show the values that a run in other processes ended with."""
-        self._callback = {name: Scalar(value) for name, value in metrics.items()}
-        self._logged = dict(self._callback)
+    def shown(self) -> list[dict[str, float]]:
+        """Return the tables that callers look at, as numbers: for :meth:`take_in` elsewhere."""
+        self._catch_up(self.training)
+        tables = (self._callback, self._logged, self._bar)
+        return [{name: float(value) for name, value in table.items()} for table in tables]
+
+    def take_in(self, shown: Sequence[Mapping[str, float]]) -> None:
+        """Show what the logbook of a run in another process showed at its end."""
+        tables = [{name: Scalar(value) for name, value in table.items()} for table in shown]
+        self._callback, self._logged, self._bar = tables
 
     def state_dict(self) -> dict[str, Any]:
         """Return the partial sums of the training epoch under way, and the newest values."""

@@ -4,7 +4,7 @@ import logging
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -344,10 +344,10 @@ class Run:
         self.result = RunResult(reason, self.progress, values)
         log.info("%s ended: %s", self.fn, reason)
 
-    def end_elsewhere(self, result: RunResult) -> None:
-        """Take over how the run ended in the processes that did it."""
+    def end_elsewhere(self, result: RunResult, shown: Sequence[Mapping[str, float]]) -> None:
+        """Take over how the run ended in the processes that did it, and what was logged there."""
         self.result, self.progress, self.elsewhere = result, result.progress, True
-        self.logbook.take_in(result.metrics)
+        self.logbook.take_in(shown)
 
 
 def _profiled(ports: Ports, profiling: Profiling) -> Ports:
