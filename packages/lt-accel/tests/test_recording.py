@@ -240,6 +240,8 @@ def test_shapes_stay() -> None:
         trained.step((x[:2], y[:2]), 5)
     with pytest.raises(ValueError, match="Received 2 after 3 parts"):
         trained.step(x, 5)
+    with pytest.raises(ValueError, match="of a CUDA graph have one shape and structure"):
+        trained.step({"x": x, "y": y}, 5)
 
 
 def test_a_learning_rate_that_is_a_number_stays() -> None:

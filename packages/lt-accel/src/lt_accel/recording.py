@@ -132,6 +132,7 @@ class Recorded:
     def _forget(self) -> None:
         self._calls, self._inputs, self._rates = 0, [], []  # type: ignore[var-annotated]
         self._output: Any = None
+        self._structure: Any = None
         self._logged: list[Logged] = []
         self._kept: list[tuple[Tensor, Tensor]] = []
         self.norm = None
@@ -214,6 +215,7 @@ class Recorded:
 
     def _record(self, compute: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
         leaves, structure = tree_flatten(arguments)
+        self._structure = structure
         self._inputs = [leaf.clone() if isinstance(leaf, Tensor) else leaf for leaf in leaves]
         self._rates = self._learning_rates()
         self._recorder.begin()
@@ -259,9 +261,11 @@ class Recorded:
             log(name, value.clone(), *arguments, **words)
 
     def _replay(self, arguments: tuple[Any, ...]) -> Any:
-        leaves, _ = tree_flatten(arguments)
+        leaves, structure = tree_flatten(arguments)
         if len(leaves) != len(self._inputs):
             raise self._other_batch(f"{len(self._inputs)} parts", f"{len(leaves)}")
+        if structure != self._structure:
+            raise self._other_batch(str(self._structure), str(structure))
         for static, leaf in zip(self._inputs, leaves, strict=True):
             if isinstance(static, Tensor):
                 if not isinstance(leaf, Tensor) or leaf.shape != static.shape:
@@ -292,7 +296,7 @@ class Recorded:
     @staticmethod
     def _other_batch(recorded: str, received: str) -> ValueError:
         return ValueError(
-            f"All batches of a CUDA graph have one shape. Received {received} after {recorded}. "
+            f"All batches of a CUDA graph have one shape and structure. Received {received} after {recorded}. "
             "Make the loader with drop_last=True, or leave out compile={'cuda_graph': True}."
         )
 
