@@ -296,8 +296,9 @@ class Recorded:
     @staticmethod
     def _other_batch(recorded: str, received: str) -> ValueError:
         return ValueError(
-            f"All batches of a CUDA graph have one shape and structure. Received {received} after {recorded}. "
-            "Make the loader with drop_last=True, or leave out compile={'cuda_graph': True}."
+            "All batches of a CUDA graph have one shape and structure. Received "
+            f"{received} after {recorded}. Make the loader with drop_last=True, or leave out "
+            "compile={'cuda_graph': True}."
         )
 
 
