@@ -1,6 +1,7 @@
 """What becomes of a group when one of its ranks fails, in any way. Nothing here may hang."""
 
 import contextlib
+import gc
 import multiprocessing
 import os
 import re
@@ -15,6 +16,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 from lt_accel import DDP, RankError, TorchWorld, select, supervision
 
@@ -166,6 +168,20 @@ def test_a_rank_that_waits_in_a_collective_of_torch_is_not_blamed(bad: int, sile
     assert told.value.rank == bad
     assert "in sleeps_for_ever" in told.value.__notes__[0]
     assert "in all_reduce" in told.value.__notes__[1]
+
+
+def test_garbage_of_before_the_fork_is_left_alone() -> None:
+    """The end of torch's store waits for a thread, which a fork does not have."""
+    world = two()
+    gc.disable()  # so that it is garbage still
+    try:
+        cycle: list[Any] = [TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)]
+        cycle.append(cycle)
+        del cycle
+        assert world.launch(lambda: gc.collect() >= 0)
+    finally:
+        gc.enable()
+        gc.collect()
 
 
 def test_a_rank_that_is_stopped() -> None:

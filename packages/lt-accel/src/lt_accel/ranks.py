@@ -1,6 +1,7 @@
 """Ranks: what runs in a process that we started."""
 
 import faulthandler
+import gc
 import multiprocessing
 import os
 import pickle
@@ -70,6 +71,9 @@ def run_rank(job: Job) -> None:
 
     Ends the process with code 1 where the job fails; the failure is in the folder then.
     """
+    # Garbage of before the fork is not this process's to collect: to end a store of torch, say, is
+    # to wait for a thread that did not come along.
+    gc.freeze()
     # The launcher's own answers to signals came along with the fork; these are Python's.
     for number in {*job.signals, signal.SIGTERM}:
         signal.signal(number, signal.SIG_DFL)
