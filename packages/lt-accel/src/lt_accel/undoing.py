@@ -87,11 +87,11 @@ def _memento(value: Any) -> tuple[Undo | None, Iterable[Any]]:
     if isinstance(value, nn.Module):
         return _of_module(value)
     if isinstance(value, list | deque):
-        return _of_sequence(value), list(value)
+        return _of_collection(value, value.extend), list(value)
     if isinstance(value, dict):
         return _of_mapping(value), list(value.values())
     if isinstance(value, set):
-        return _of_set(value), ()
+        return _of_collection(value, value.update), ()
     if isinstance(value, tuple):
         return _nothing, value
     if isinstance(value, torch.Generator):
@@ -173,22 +173,12 @@ def _of_mapping(value: Any) -> Undo:
     return put_back
 
 
-def _of_sequence(value: Any) -> Undo:
+def _of_collection(value: Any, fill: Callable[[list[Any]], None]) -> Undo:
     before = list(value)
 
     def put_back() -> None:
         value.clear()
-        value.extend(before)
-
-    return put_back
-
-
-def _of_set(value: Any) -> Undo:
-    before = set(value)
-
-    def put_back() -> None:
-        value.clear()
-        value.update(before)
+        fill(before)
 
     return put_back
 
