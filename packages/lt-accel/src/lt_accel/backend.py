@@ -285,20 +285,16 @@ class TorchBackend:
         if self._compilation.replaying:
             return
         try:
-            self.sharding.differentiate(
-                loss, functools.partial(self._differentiate, loss, **options), sync=sync
-            )
+            if self._scaler is None:
+                backward = functools.partial(loss.backward, **options) if options else loss.backward
+            else:
+                backward = functools.partial(self._scaler.backward, loss, **options)
+            self.sharding.differentiate(loss, backward, sync=sync)
         except (RuntimeError, AttributeError, ValueError) as error:
             reason = reason_for(loss, error)
             if reason is error:
                 raise
             raise reason from error
-
-    def _differentiate(self, loss: Tensor, **options: Any) -> None:
-        if self._scaler is None:
-            loss.backward(**options)
-        else:
-            self._scaler.backward(loss, **options)
 
     def clip(
         self, optimizer: Any, value: float | None, algorithm: Literal["norm", "value"] = "norm"

@@ -57,7 +57,12 @@ class Membership:
     Tensors of the program travel over torch's default group: NCCL on CUDA, gloo on a CPU. What the
     world itself has to say travels over a gloo group of its own, so that it neither waits for a GPU
     nor gets in the way of gradients.
+
+    Attributes:
+        agree: returns the greatest code of the call before, once the rank has joined.
     """
+
+    agree: Agreement
 
     def __init__(self, place: Placement, pulse: Pulse) -> None:
         """Take a place, with :meth:`join` or after it."""
@@ -65,7 +70,6 @@ class Membership:
         self._control: Any = None
         self._store: Any = None
         self._timeout: timedelta | None = None
-        self._agree: Agreement | None = None
 
     def join(
         self, device: torch.device, *, backend: str | None, timeout: timedelta, elastic: bool
@@ -102,7 +106,7 @@ class Membership:
         )
         self._control, self._timeout = dist.new_group(backend="gloo", timeout=timeout), timeout
         shares_memory = self.pulse.board.ranks == place.world_size
-        self._agree = (
+        self.agree = (
             OnTheBoard(self.pulse, timeout=timeout.total_seconds())
             if shares_memory
             else OverTheGroup(self.pulse, self._control)
@@ -112,12 +116,7 @@ class Membership:
         """Take the group down. Called by all ranks, after a barrier."""
         if dist.is_initialized():
             dist.destroy_process_group()
-        self._control = self._agree = self._store = None
-
-    def agree(self, code: int) -> int:
-        """Return the greatest code of the call before; see :mod:`lt_accel.agreement`."""
-        assert self._agree is not None
-        return self._agree(code)
+        self._control = self._store = None
 
     def count(self, name: str, more: int) -> int:
         """Add to a number that all ranks share; return what it is then. Waits for no rank."""

@@ -6,10 +6,11 @@ import math
 import re
 import uuid
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar, cast, final
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.parallel.distributed import _find_tensors
 
@@ -40,7 +41,7 @@ class _Step(nn.Module):
         self.program = program
         self.finish: Callable[[Any], None] = lambda _output: None
 
-    def forward(self, fn: Callable[..., Any], *arguments: Any, **words: Any) -> Any:
+    def __call__(self, fn: Callable[..., Any], *arguments: Any, **words: Any) -> Any:
         output = fn(*arguments, **words)
         self.finish(output)
         return output
@@ -56,6 +57,7 @@ class Replicated(Sharding):
         self.world = world
         self._sync_batchnorm = sync_batchnorm
         self._parallel: DistributedDataParallel | None = None
+        self._pulse: AbstractContextManager[None] = nullcontext()  # around what waits for others
         self._names: list[str] = []  # of the parameters, as torch's wrapper counts them
         self._within = False  # whether a step is under way
         self._prepared = False  # whether it has been differentiated
@@ -97,8 +99,8 @@ class Replicated(Sharding):
                 "Unfreeze some before the run, or use one process."
             )
         self._names = [name for name, p in program.named_parameters() if p.requires_grad]
-        step = _Step(program)
-        with self._world.pulse:
+        step, self._pulse = _Step(program), self._world.pulse
+        with self._pulse:
             parallel = DistributedDataParallel(
                 step,
                 find_unused_parameters=options.find_unused_parameters,
@@ -121,6 +123,7 @@ class Replicated(Sharding):
         if phase not in ("train", "accumulate"):
             return beating(fn, self._world)
         parallel, beat = self._trained(), self._world.pulse.beat
+        forward: Callable[..., Any] = parallel.forward  # nobody hangs hooks on the wrapper
         flags = parallel.__dict__  # past a module's slow way of setting an attribute
         sync = phase == "train"
 
@@ -132,7 +135,7 @@ class Replicated(Sharding):
             self._within = True
             self._forwards += sync
             try:
-                output = parallel(fn, *arguments, **words)
+                output = forward(fn, *arguments, **words)
                 if flags["require_backward_grad_sync"]:
                     self._expect(output)
                 return output
@@ -171,7 +174,7 @@ class Replicated(Sharding):
         elif sync:
             self._owed = max(self._owed - 1, 0.0)
         self._differentiated = self._differentiated or sync
-        with self._world.pulse:
+        with self._pulse:
             backward()
         self._records = False
 
@@ -218,7 +221,10 @@ class Replicated(Sharding):
         Forwards in a row may each be followed by one; torch averages once all parameters had
         theirs. What an object of an unknown class holds can't be counted.
         """
-        losses = sum(1 for tensor in _find_tensors(output) if tensor.requires_grad) or math.inf
+        if type(output) is Tensor and output.requires_grad:
+            losses = 1.0  # the usual case, first
+        else:
+            losses = sum(1 for tensor in _find_tensors(output) if tensor.requires_grad) or math.inf
         self._owed = losses + (0.0 if self._differentiated else self._owed)
         self._differentiated = False
 
