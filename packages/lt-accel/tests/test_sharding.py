@@ -286,11 +286,7 @@ def test_what_torchs_wrappers_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
 
         return noted
 
-    monkeypatch.setattr(
-        replicated,
-        "DistributedDataParallel",
-        noting("ddp", replicated.DistributedDataParallel),
-    )
+    monkeypatch.setattr(replicated, "_Wrapper", noting("ddp", replicated._Wrapper))
     monkeypatch.setattr(sharded, "fully_shard", noting("fsdp", sharded.fully_shard))
 
     def wrapper(hook: Any) -> Any:

@@ -29,22 +29,24 @@ UNUSED = re.compile(r"Parameter indices which did not receive grad for rank \d+:
 NAMED_AT_MOST = 5
 
 
-class _Step(nn.Module):
-    """What torch's wrapper takes for the program: it holds it, and calls a step of it.
+class _Wrapper(DistributedDataParallel):
+    """Torch's wrapper of a program, around whole steps, whatever parts of the program they use.
 
-    So the step's forward is what the wrapper sees, whatever parts of the program it uses, while
-    the program stays the user's own object and its ``state_dict`` keeps its keys.
+    A step goes through what ``forward`` does around the program's own, less the label for torch's
+    profiler and the call of a module, which take longer than the rest. Torch's ``replicate`` rests
+    on the same methods.
     """
 
-    def __init__(self, program: nn.Module) -> None:
-        super().__init__()
-        self.program = program
-        self.finish: Callable[[Any], None] = lambda _output: None
+    prepared = False
+    """Whether it is prepared for a backward pass already, by one within the step."""
 
-    def __call__(self, fn: Callable[..., Any], *arguments: Any, **words: Any) -> Any:
-        output = fn(*arguments, **words)
-        self.finish(output)
-        return output
+    def run(self, fn: Callable[..., Any], arguments: Any, words: Any) -> Any:
+        self._pre_forward()  # type: ignore[no-untyped-call]
+        with self._inside_ddp_forward():
+            output = fn(*arguments, **words)
+        if output is None or self.prepared:  # a backward pass won't come, or was
+            self.require_backward_grad_sync = self.prepared = False
+        return self._post_forward(output)  # type: ignore[no-untyped-call]
 
 
 @final
@@ -56,11 +58,10 @@ class Replicated(Sharding):
         self._strategy, self._world = strategy, world
         self.world = world
         self._sync_batchnorm = sync_batchnorm
-        self._parallel: DistributedDataParallel | None = None
+        self._parallel: _Wrapper | None = None
         self._pulse: AbstractContextManager[None] = nullcontext()  # around what waits for others
-        self._names: list[str] = []  # of the parameters, as torch's wrapper counts them
+        self._averaged: dict[str, nn.Parameter] = {}  # in the order in which torch counts them
         self._within = False  # whether a step is under way
-        self._prepared = False  # whether it has been differentiated
         self._records = False  # whether the next backward pass records a static graph
         self._owed = 0.0  # how many backward passes the last training forwards may be followed by
         self._differentiated = False  # whether one of them was
@@ -93,16 +94,21 @@ class Replicated(Sharding):
         if not options.broadcast_buffers:
             newer = "forward_sync_buffers"  # its name from torch 2.13 on
             words[newer if newer in PARAMETERS else "broadcast_buffers"] = False
-        if not any(parameter.requires_grad for parameter in program.parameters()):
+        left_out = getattr(program, "_ddp_params_and_buffers_to_ignore", ())  # torch's name for it
+        self._averaged = {
+            name: parameter
+            for name, parameter in program.named_parameters()
+            if parameter.requires_grad and name not in left_out
+        }
+        if not self._averaged:
             raise ValueError(
                 "DDP averages gradients. Received a program none of whose parameters requires one. "
                 "Unfreeze some before the run, or use one process."
             )
-        self._names = [name for name, p in program.named_parameters() if p.requires_grad]
-        step, self._pulse = _Step(program), self._world.pulse
+        self._pulse = self._world.pulse
         with self._pulse:
-            parallel = DistributedDataParallel(
-                step,
+            parallel = _Wrapper(
+                program,
                 find_unused_parameters=options.find_unused_parameters,
                 gradient_as_bucket_view=options.gradient_as_bucket_view,
                 static_graph=options.static_graph,
@@ -113,7 +119,6 @@ class Replicated(Sharding):
                 hook = options.ddp_comm_wrapper(hook)
             parallel.register_comm_hook(options.ddp_comm_state, hook)
         self._training, self._forwards = self._world.broadcast(uuid.uuid4().hex), 0
-        step.finish = self._finish
         self._records = options.static_graph
         self._owed = 0.0
         self._parallel = parallel
@@ -123,7 +128,6 @@ class Replicated(Sharding):
         if phase not in ("train", "accumulate"):
             return beating(fn, self._world)
         parallel, beat = self._trained(), self._world.pulse.beat
-        forward: Callable[..., Any] = parallel.forward  # nobody hangs hooks on the wrapper
         flags = parallel.__dict__  # past a module's slow way of setting an attribute
         sync = phase == "train"
 
@@ -135,7 +139,7 @@ class Replicated(Sharding):
             self._within = True
             self._forwards += sync
             try:
-                output = forward(fn, *arguments, **words)
+                output = parallel.run(fn, arguments, words)
                 if flags["require_backward_grad_sync"]:
                     self._expect(output)
                 return output
@@ -163,7 +167,7 @@ class Replicated(Sharding):
             parallel.require_forward_param_sync = True
             used = self._strategy.find_unused_parameters
             parallel.reducer.prepare_for_backward(list(_find_tensors(loss)) if used else [])
-            self._prepared = True
+            parallel.prepared = True
         elif sync and not self._owed and self._world.world_size > 1:
             raise RuntimeError(
                 "DDP averages the gradients of a forward that went through it. Received a backward "
@@ -183,7 +187,8 @@ class Replicated(Sharding):
         found = UNUSED.search(told)
         if found is None or self._strategy.find_unused_parameters:
             return None
-        unused = [self._names[int(index)] for index in found[1].split()]
+        names = list(self._averaged)
+        unused = [names[int(index)] for index in found[1].split()]
         more = f" and {len(unused) - NAMED_AT_MOST} more" if len(unused) > NAMED_AT_MOST else ""
         return (
             "DDP averages the gradients of all parameters in each step. Received a step before "
@@ -203,7 +208,7 @@ class Replicated(Sharding):
             return True
         name = f"skipped/{self._training}/{self._forwards}"
         world.count(name, int(not pending))
-        held = [p for p in parallel.module.parameters() if p.requires_grad]
+        held = list(self._averaged.values())
         # Torch takes what a loss does not depend on for unused, if it looks. One will do then, so
         # that the others stay unused if they are so on all ranks.
         unused = self._strategy.find_unused_parameters
@@ -228,13 +233,7 @@ class Replicated(Sharding):
         self._owed = losses + (0.0 if self._differentiated else self._owed)
         self._differentiated = False
 
-    def _finish(self, output: Any) -> None:
-        """Keep the wrapper from preparing for a backward pass that was already, or won't come."""
-        if self._prepared or output is None:
-            self._trained().require_backward_grad_sync = False
-            self._prepared = False
-
-    def _trained(self) -> DistributedDataParallel:
+    def _trained(self) -> _Wrapper:
         if self._parallel is None:
             raise RuntimeError(
                 "DDP averages the gradients of what optimizers hold. Received a training step "
