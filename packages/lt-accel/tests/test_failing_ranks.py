@@ -295,6 +295,46 @@ def test_ranks_that_do_not_ask_die_of_the_signal_and_the_launcher_too(tmp_path: 
     assert launcher.returncode == -signal.SIGTERM
 
 
+LINGERS = """
+import contextlib, os, signal, sys, time
+from lt_accel import ranks, select
+
+world = select(accelerator="cpu", devices=2).world
+saves = {saves}
+ranks.PARTING = 0.1 if saves else 5.0
+asked = []
+
+def main():
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda number, frame: asked.append(signal.Signals(number).name))
+    os.write(1, f"ready {os.getpid()}\\n".encode())
+    while not world.agree(len(asked)):
+        time.sleep(0.01)
+    if world.rank == 0:
+        with world.busy() if saves else contextlib.nullcontext():
+            time.sleep(1.0)
+        print(asked, flush=True)
+    raise SystemExit(143)
+
+world.launch(main)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("saves", [False, True])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_ranks_that_were_told_to_end_wait_for_the_slowest(
+    tmp_path: Path, number: signal.Signals, saves: bool
+) -> None:
+    """Torch would end it with a SIGTERM as soon as one of them is gone."""
+    launcher = started(LINGERS.replace("{saves}", str(saves)), tmp_path)
+    wait_for_ranks(launcher)
+    launcher.send_signal(number)
+    output, errors = launcher.communicate(timeout=30)
+    assert output == f"['{number.name}']\n", errors
+    assert launcher.returncode == 143
+
+
 @pytest.mark.slow
 def test_a_signal_to_each_process_reaches_a_rank_once(tmp_path: Path) -> None:
     """As a cluster sends it; what the launcher hands on is not taken for a second one."""

@@ -36,6 +36,7 @@ class State(IntEnum):
     RUNNING = 1
     DONE = 2
     FAILED = 3
+    LEAVING = 4  # told to end, ready to, and waiting for the others to be
 
 
 @final

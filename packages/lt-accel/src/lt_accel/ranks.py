@@ -26,6 +26,10 @@ PATIENCE = 2.0
 """Seconds that a rank whose neighbour is gone waits before it ends too, so that the launcher, which
 looks ten times a second, finds the one that began it."""
 
+PARTING = 5.0
+"""Seconds that a rank which was told to end waits for the others to end with it; longer while one
+of them saves."""
+
 
 class Enters(Protocol):
     """What a rank enters: the world, as a rank sees it."""
@@ -185,12 +189,31 @@ STOPPED = "stopped"
 """Files in a job's folder: what rank 0 returned; that somebody asked the launcher to stop."""
 
 
+def _leave_together(board: Board, row: int, pulse: Pulse) -> None:
+    """Wait for the others, who were told to end too: rank 0 may still be about its checkpoints.
+
+    Torch's launcher would send them a SIGTERM, which to them is the second signal, and the last.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    board.set(row, Column.STATE, State.LEAVING)
+    until = time.monotonic() + PARTING
+    others = [other for other in range(board.ranks) if other != row]
+    while any(board.get(other, Column.STATE) == State.RUNNING for other in others):
+        pulse.beat()
+        busy = any(board.get(other, Column.BUSY) for other in others)
+        if time.monotonic() > until and not busy:
+            break
+        time.sleep(0.02)
+
+
 def _fail(job: Job, place: Placement, pulse: Pulse, error: BaseException) -> None:
     """Write a failure down and end the process."""
     record = failures.record_of(error, place.rank, waiting=pulse.inside)
     failures.write(record, job.folder, place.restarts)
     if record.secondary:
         time.sleep(PATIENCE)
+    elif isinstance(error, KeyboardInterrupt | SystemExit) and (job.folder / STOPPED).exists():
+        _leave_together(job.board, place.local_rank, pulse)
     job.board.set(place.local_rank, Column.STATE, State.FAILED)
     for child in multiprocessing.active_children():
         if child.daemon:  # workers of loaders, whom Python would end on a longer way out

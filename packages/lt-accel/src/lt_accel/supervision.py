@@ -78,7 +78,7 @@ class Supervisor:
 
     def end_all(self) -> None:
         """Kill all ranks at once."""
-        for row in self._rows(State.RUNNING):
+        for row in self._rows(State.RUNNING, State.LEAVING):
             self._kill(row)
 
     def _look(self) -> None:
@@ -196,7 +196,11 @@ class Supervisor:
 
         That is where ranks ended with code 0 on their own, by ``os._exit(0)``, say.
         """
-        if not self._dead or self._failed_at is None or self._rows(State.ABSENT, State.FAILED):
+        if (
+            not self._dead
+            or self._failed_at is None
+            or self._rows(State.ABSENT, State.FAILED, State.LEAVING)
+        ):
             return False
         if len(self._rows(State.RUNNING)) > self._dead:
             return False

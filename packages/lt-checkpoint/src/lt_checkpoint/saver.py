@@ -161,7 +161,8 @@ class Saver:
         Args:
             wait: whether to. What may hang still uses its channel then, which stays open.
         """
-        failure = self._background.take_failure() if wait else self._background.abandon()
+        with patient(self._world):
+            failure = self._background.take_failure() if wait else self._background.abandon()
         if self._beside is not None and wait:
             self._beside.close()
         if self._world.rank == 0:
