@@ -1,9 +1,10 @@
 """What does a training step cost on two processes, beside the same step with torch's own DDP?
 
 All contestants train the same network on the same batches, in one launch of two gloo processes, in
-rounds: in each round everybody runs once, in an order that rotates, and is compared with the raw
-loop of that round. What is printed are medians over the rounds, and the quartiles of the ratio.
-Final weights are compared with those of the raw loop bit for bit, and between the ranks.
+rounds: in each round everybody runs once, in an order drawn anew, so that nobody always follows the
+same one, and is compared with the raw loop of that round. What is printed are medians over the
+rounds, and the quartiles of the ratio; "raw again" shows what noise alone makes of a ratio. Final
+weights are compared with those of the raw loop bit for bit, and between the ranks.
 
 Wall time says what a user waits; on a machine that others use too it is mostly noise. The time that
 the processes computed stands beside it: what a rank waits for the other one is not in it.
@@ -24,6 +25,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from importlib.util import find_spec
+from random import Random
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -175,7 +177,7 @@ def accelerate(batches: TimedBatches) -> nn.Module:
 
 
 def contestants(chosen: lt_accel.Selection) -> dict[str, Contestant]:
-    found = {"raw": raw, "lt_accel": by_backend(chosen), "lt": by_trainer(chosen)}
+    found = {"raw": raw, "raw again": raw, "lt_accel": by_backend(chosen), "lt": by_trainer(chosen)}
     theirs = {"lightning": lightning, "accelerate": accelerate}
     return found | {name: train for name, train in theirs.items() if find_spec(name)}
 
@@ -190,8 +192,7 @@ def measure(chosen: lt_accel.Selection, *, rounds: int, steps: int) -> dict[str,
     for turn in range(rounds + 1):
         times: dict[str, list[float]] = {}
         weights: dict[str, list[Tensor]] = {}
-        shift = turn % len(names)
-        for name in names[shift:] + names[:shift]:
+        for name in Random(turn).sample(names, len(names)):
             batches = Clocked(steps, world.rank)
             gc.collect()
             world.barrier()

@@ -12,6 +12,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.algorithms.ddp_comm_hooks import default_hooks
 from torch.nn.functional import mse_loss
+from torch.nn.parallel import DistributedDataParallel
 
 from lt_accel import DDP, FSDP, TensorParallel, select
 
@@ -124,6 +125,27 @@ def test_what_else_goes_wrong_in_a_step_is_left_as_it_is() -> None:
             chosen.backend.wrap_step(fail, "train")()
 
     chosen.world.launch(main)
+
+
+def test_parameters_that_torch_was_told_to_leave_out() -> None:
+    own = [".scale", "second.weight", "second.bias"]  # torch's names, with a dot in each
+    chosen = two("ddp")
+
+    def main() -> Any:
+        model = Pair()
+        DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(model, own)
+        chosen.backend.setup(model, [])
+        chosen.backend.setup(model, [torch.optim.SGD(model.parameters(), lr=0.1)])
+        step = chosen.backend.wrap_step(model.step, "train")
+        for x, y in batches(2):  # the second would tell of parameters that got no gradient
+            model.zero_grad()
+            chosen.backend.backward(step(*part(chosen.world, x, y))["loss"])
+        return chosen.world.gather(gradients(model))
+
+    first, second = chosen.world.launch(main)
+    assert first["second.weight"] is second["second.weight"] is None
+    assert not torch.equal(first["scale"], second["scale"])
+    assert torch.equal(first["first.weight"], second["first.weight"])
 
 
 def test_ddp_options() -> None:

@@ -94,11 +94,12 @@ class Replicated(Sharding):
         if not options.broadcast_buffers:
             newer = "forward_sync_buffers"  # its name from torch 2.13 on
             words[newer if newer in PARAMETERS else "broadcast_buffers"] = False
-        left_out = getattr(program, "_ddp_params_and_buffers_to_ignore", ())  # torch's name for it
+        # Torch's own list of what to leave out, where a name is that of a module, a dot, and more.
+        left_out = getattr(program, "_ddp_params_and_buffers_to_ignore", ())
         self._averaged = {
             name: parameter
             for name, parameter in program.named_parameters()
-            if parameter.requires_grad and name not in left_out
+            if parameter.requires_grad and (name if "." in name else f".{name}") not in left_out
         }
         if not self._averaged:
             raise ValueError(
