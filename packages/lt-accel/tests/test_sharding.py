@@ -127,6 +127,29 @@ def test_what_else_goes_wrong_in_a_step_is_left_as_it_is() -> None:
     chosen.world.launch(main)
 
 
+def test_a_step_that_failed_after_its_backward_pass_keeps_no_other_from_averaging() -> None:
+    chosen = two("ddp_find_unused_parameters_true")
+    backend = chosen.backend
+
+    def main() -> Any:
+        model = Pair()
+        backend.setup(model, [])
+        backend.setup(model, [torch.optim.SGD(model.parameters(), lr=0.1)])
+
+        def fail(x: Tensor, y: Tensor) -> None:
+            backend.backward(model.step(x, y)["loss"])
+            raise RuntimeError("of the user")
+
+        mine = part(chosen.world, *batches()[0])
+        with pytest.raises(RuntimeError, match=r"^of the user$"):
+            backend.wrap_step(fail, "train")(*mine)
+        model.zero_grad()
+        backend.backward(backend.wrap_step(model.step, "train")(*mine)["loss"])
+        return gradients(model)
+
+    close(chosen.world.launch(main), expected_gradients("step"))
+
+
 def test_parameters_that_torch_was_told_to_leave_out() -> None:
     own = [".scale", "second.weight", "second.bias"]  # torch's names, with a dot in each
     chosen = two("ddp")

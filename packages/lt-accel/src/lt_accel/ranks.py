@@ -192,7 +192,8 @@ STOPPED = "stopped"
 def _leave_together(board: Board, row: int, pulse: Pulse) -> None:
     """Wait for the others, who were told to end too: rank 0 may still be about its checkpoints.
 
-    Torch's launcher would send them a SIGTERM, which to them is the second signal, and the last.
+    Once one is gone, torch's launcher sends the others a SIGTERM: to them the second signal, which
+    ends them at once.
     """
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     board.set(row, Column.STATE, State.LEAVING)

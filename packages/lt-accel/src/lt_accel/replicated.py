@@ -38,14 +38,14 @@ class _Wrapper(DistributedDataParallel):
     """
 
     prepared = False
-    """Whether it is prepared for a backward pass already, by one within the step."""
+    """Whether a backward pass within the step has been prepared for."""
 
     def run(self, fn: Callable[..., Any], arguments: Any, words: Any) -> Any:
         self._pre_forward()  # type: ignore[no-untyped-call]
         with self._inside_ddp_forward():
             output = fn(*arguments, **words)
         if output is None or self.prepared:  # a backward pass won't come, or was
-            self.require_backward_grad_sync = self.prepared = False
+            self.require_backward_grad_sync = False
         return self._post_forward(output)  # type: ignore[no-untyped-call]
 
 
@@ -94,7 +94,7 @@ class Replicated(Sharding):
         if not options.broadcast_buffers:
             newer = "forward_sync_buffers"  # its name from torch 2.13 on
             words[newer if newer in PARAMETERS else "broadcast_buffers"] = False
-        # Torch's own list of what to leave out, where a name is that of a module, a dot, and more.
+        # Torch's list of what to leave out, in which the program's own parameters begin with a dot.
         left_out = getattr(program, "_ddp_params_and_buffers_to_ignore", ())
         self._averaged = {
             name: parameter
@@ -137,6 +137,7 @@ class Replicated(Sharding):
             # Averaging within a window changes nothing but the time it takes; torch records a
             # static graph in the first backward pass, and can't where it does not average.
             flags["require_backward_grad_sync"] = sync or self._records
+            flags["prepared"] = False
             self._within = True
             self._forwards += sync
             try:
