@@ -231,7 +231,7 @@ def report(results: dict[str, Compared]) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--rounds", type=int, default=81)
     parser.add_argument("--steps", type=int, default=150)
     parser.add_argument("--check", action="store_true")
     given = parser.parse_args()

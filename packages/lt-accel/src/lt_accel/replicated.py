@@ -6,7 +6,6 @@ import math
 import re
 import uuid
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar, cast, final
 
 import torch
@@ -59,7 +58,6 @@ class Replicated(Sharding):
         self.world = world
         self._sync_batchnorm = sync_batchnorm
         self._parallel: _Wrapper | None = None
-        self._pulse: AbstractContextManager[None] = nullcontext()  # around what waits for others
         self._averaged: dict[str, nn.Parameter] = {}  # in the order in which torch counts them
         self._within = False  # whether a step is under way
         self._records = False  # whether the next backward pass records a static graph
@@ -106,8 +104,7 @@ class Replicated(Sharding):
                 "DDP averages gradients. Received a program none of whose parameters requires one. "
                 "Unfreeze some before the run, or use one process."
             )
-        self._pulse = self._world.pulse
-        with self._pulse:
+        with self._world.pulse:
             parallel = _Wrapper(
                 program,
                 find_unused_parameters=options.find_unused_parameters,
@@ -180,7 +177,7 @@ class Replicated(Sharding):
         elif sync:
             self._owed = max(self._owed - 1, 0.0)
         self._differentiated = self._differentiated or sync
-        with self._pulse:
+        with self._world.pulse:
             backward()
         self._records = False
 
