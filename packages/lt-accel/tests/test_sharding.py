@@ -112,6 +112,7 @@ def test_parameters_that_a_step_leaves_out_are_named_with_the_strategy(
 
 def test_what_else_goes_wrong_in_a_step_is_left_as_it_is() -> None:
     chosen = two("ddp")
+    in_reach = DistributedDataParallel._get_active_ddp_module  # where torch.compile looks
 
     def main() -> None:
         model = Pair()
@@ -119,10 +120,12 @@ def test_what_else_goes_wrong_in_a_step_is_left_as_it_is() -> None:
         chosen.backend.setup(model, [torch.optim.SGD(model.parameters(), lr=0.1)])
 
         def fail() -> None:
+            assert in_reach().module is model
             raise RuntimeError("of the user")
 
         with pytest.raises(RuntimeError, match=r"^of the user$"):
             chosen.backend.wrap_step(fail, "train")()
+        assert in_reach() is None
 
     chosen.world.launch(main)
 

@@ -55,7 +55,9 @@ class OnTheBoard:
             published = cells[cell]
             if published // CODES != before:
                 published = self._awaited(row, cell, before)
-            greatest = max(greatest, published % CODES)
+            code = published % CODES
+            if code > greatest:
+                greatest = code
         return greatest
 
     def _awaited(self, row: int, cell: int, call: int) -> int:

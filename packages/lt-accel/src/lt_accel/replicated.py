@@ -6,6 +6,7 @@ import math
 import re
 import uuid
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar, cast, final
 
 import torch
@@ -41,8 +42,12 @@ class _Wrapper(DistributedDataParallel):
 
     def run(self, fn: Callable[..., Any], arguments: Any, words: Any) -> Any:
         self._pre_forward()  # type: ignore[no-untyped-call]
-        with self._inside_ddp_forward():
+        around = DistributedDataParallel._active_ddp_module  # noqa: SLF001
+        DistributedDataParallel._active_ddp_module = self  # noqa: SLF001 - for torch.compile
+        try:
             output = fn(*arguments, **words)
+        finally:
+            DistributedDataParallel._active_ddp_module = around  # noqa: SLF001
         if output is None or self.prepared:  # a backward pass won't come, or was
             self.require_backward_grad_sync = False
         return self._post_forward(output)  # type: ignore[no-untyped-call]
@@ -58,6 +63,7 @@ class Replicated(Sharding):
         self.world = world
         self._sync_batchnorm = sync_batchnorm
         self._parallel: _Wrapper | None = None
+        self._waiting: AbstractContextManager[None] = nullcontext()  # around a backward pass
         self._averaged: dict[str, nn.Parameter] = {}  # in the order in which torch counts them
         self._within = False  # whether a step is under way
         self._records = False  # whether the next backward pass records a static graph
@@ -104,7 +110,8 @@ class Replicated(Sharding):
                 "DDP averages gradients. Received a program none of whose parameters requires one. "
                 "Unfreeze some before the run, or use one process."
             )
-        with self._world.pulse:
+        self._waiting = self._world.pulse
+        with self._waiting:
             parallel = _Wrapper(
                 program,
                 find_unused_parameters=options.find_unused_parameters,
@@ -174,10 +181,10 @@ class Replicated(Sharding):
                 "differentiate. Call the model in wrap_step(fn, 'train') once for each backward "
                 "pass, add losses that share parameters up, or call backward within the step."
             )
-        elif sync:
-            self._owed = max(self._owed - 1, 0.0)
+        elif sync and self._owed:
+            self._owed -= 1
         self._differentiated = self._differentiated or sync
-        with self._world.pulse:
+        with self._waiting:
             backward()
         self._records = False
 

@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeVar, final
 
 import torch
 
+from lt_accel.agreement import Agreement
 from lt_accel.board import Board, Pulse
 from lt_accel.environment import Placement
 from lt_accel.launching import Launch, launch
@@ -186,12 +187,14 @@ class TorchWorld:
             self._membership.leave()
             self._membership = None
 
-    def agree(self, code: int) -> int:
-        """Return the greatest code that any rank gave at the call before; 0 at the first one.
+    @property
+    def agree(self) -> Agreement:
+        """Returns the greatest code that any rank gave at the call before; 0 at the first one.
 
-        All ranks get the same answer at the same call, and none waits for a device.
+        All ranks get the same answer at the same call, and none waits for a device. The function
+        itself, so that a loop can fetch it once.
         """
-        return self._group().agree(code)
+        return self._group().agree
 
     def count(self, name: str, more: int) -> int:
         """Add to a number that all ranks share; return what it is then. Waits for no rank."""

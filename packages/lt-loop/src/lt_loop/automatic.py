@@ -5,6 +5,7 @@ optimizer. Gradients are dropped once for each accumulation window, before its f
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from lt_loop.hooks import HOOKS, check_arguments, overridden
@@ -28,7 +29,7 @@ def automatic_step(run: Run) -> TrainStep:
     (optimizer,) = run.optimizers
     window = run.window
     differentiate = _differentiate(run, optimizer, window)
-    prepare = _prepare_step(run, optimizer, window)
+    prepare = _prepare_step(run, optimizer)
     own = _own(run, "optimizer_step")
     if own or wants_closure(optimizer):
         return _step_with_closure(run, differentiate, prepare, window, own)
@@ -38,10 +39,11 @@ def automatic_step(run: Run) -> TrainStep:
         output = differentiate(batch, batch_idx, size, closes)
         if not (closes and window.pending):
             return output, None
+        window.pending = False
         if judge and judge(optimizer, losses(output, size), batch_idx, size):
-            window.pending = False
             return output, False
-        prepare()
+        if prepare:
+            prepare()
         stepped = take_step(optimizer, None)
         if not stepped:
             explain(optimizer, losses(output, size), batch_idx, size)
@@ -56,7 +58,7 @@ def automatic_step(run: Run) -> TrainStep:
 def _step_with_closure(
     run: Run,
     differentiate: Callable[..., Any],
-    prepare: Callable[[], None],
+    prepare: Callable[[], None] | None,
     window: Window,
     own: Callable[..., Any] | None,
 ) -> TrainStep:
@@ -76,7 +78,9 @@ def _step_with_closure(
         def closure() -> Any:
             outputs.append(differentiate(batch, batch_idx, size, closes))
             if window.pending:
-                prepare()
+                window.pending = False
+                if prepare:
+                    prepare()
             elif evaluates_itself:
                 raise ValueError(
                     f"{name} evaluates the loss several times and can't skip a batch. Received "
@@ -135,7 +139,7 @@ def _differentiate(run: Run, optimizer: Any, window: Window) -> Callable[..., An
         if not window.pending:
             for hook in on_zero_grad:
                 hook(optimizer)
-            zero_grad(batch_idx)
+            zero_grad()
             window.pending = True
             window.losses.clear()
         if size != 1:
@@ -170,14 +174,15 @@ def _check_skip(run: Run, window: Window) -> Callable[[int], None]:
     return check
 
 
-def _prepare_step(run: Run, optimizer: Any, window: Window) -> Callable[[], None]:
-    """Return the function that closes the window: hooks, then clipping."""
+def _prepare_step(run: Run, optimizer: Any) -> Callable[[], None] | None:
+    """Return what is done before the optimizer steps: hooks, then clipping; None for nothing."""
     on_step, clip = run.hooks["on_before_optimizer_step"], run.ports.backend.clip
     value, algorithm = run.limits.gradient_clip_val, run.limits.gradient_clip_algorithm
     own_clip = _own(run, "configure_gradient_clipping")
+    if not (on_step or own_clip or value):
+        return None
 
     def prepare() -> None:
-        window.pending = False
         if on_step:
             clip(optimizer, None, algorithm)  # hooks look at gradients in their true scale
         for hook in on_step:
@@ -190,11 +195,10 @@ def _prepare_step(run: Run, optimizer: Any, window: Window) -> Callable[[], None
     return prepare
 
 
-def _zero_grad(run: Run, optimizer: Any) -> Callable[[int], None]:
+def _zero_grad(run: Run, optimizer: Any) -> Callable[[], None]:
     if own := _own(run, "optimizer_zero_grad"):
-        return lambda batch_idx: own(run.progress.epoch, batch_idx, optimizer)
-    clear = run.ports.backend.zero_grad
-    return lambda _batch_idx: clear(optimizer)
+        return lambda: own(run.progress.epoch, run.batch_idx, optimizer)
+    return partial(run.ports.backend.zero_grad, optimizer)
 
 
 def _backward(run: Run) -> Callable[..., None]:

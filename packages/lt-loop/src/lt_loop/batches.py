@@ -1,7 +1,7 @@
 """Batches as the engine meets them: their size, and the accumulation windows they fall into."""
 
 from collections.abc import Iterator, Mapping
-from itertools import islice
+from itertools import islice, repeat
 from typing import Any
 
 
@@ -54,32 +54,38 @@ def windows(
         length: batches in the epoch; where it is not known, one window is read ahead.
         start: batches of the epoch that are already done.
 
-    Yields:
-        A batch, the real size of its window (the last one of an epoch may be smaller), and
-        whether the batch closes it.
-
-    Raises:
-        ValueError: fewer batches came than the length promised, in the midst of a window.
+    Returns:
+        An iterator over each batch, the real size of its window (the last one of an epoch may be
+        smaller), and whether the batch closes it. It raises a ValueError where fewer batches come
+        than the length promised, in the midst of a window.
 
     >>> list(windows(iter("abcd"), 3, 4))
     [('a', 3, False), ('b', 3, False), ('c', 3, True), ('d', 1, True)]
     """
     if size == 1:
-        for batch in batches:
-            yield batch, 1, True
-    elif length is None:
-        while window := list(islice(batches, size)):
-            for place, batch in enumerate(window, 1):
-                yield batch, len(window), place == len(window)
-    else:
-        place = real = 0
-        index = start - 1
-        for index, batch in enumerate(batches, start):
-            place = index % size + 1
-            real = min(size, length - (index - index % size))
-            yield batch, real, place == real
-        if place != real:
-            raise ValueError(
-                "A loader yields as many batches as its length says. Received "
-                f"{index + 1} instead of {length}. Correct its __len__."
-            )
+        return zip(batches, repeat(1), repeat(True))
+    if length is None:
+        return _windows_read_ahead(batches, size)
+    return _windows_of_length(batches, size, length, start)
+
+
+def _windows_read_ahead(batches: Iterator[Any], size: int) -> Iterator[tuple[Any, int, bool]]:
+    while window := list(islice(batches, size)):
+        for place, batch in enumerate(window, 1):
+            yield batch, len(window), place == len(window)
+
+
+def _windows_of_length(
+    batches: Iterator[Any], size: int, length: int, start: int
+) -> Iterator[tuple[Any, int, bool]]:
+    place = real = 0
+    index = start - 1
+    for index, batch in enumerate(batches, start):
+        place = index % size + 1
+        real = min(size, length - (index - index % size))
+        yield batch, real, place == real
+    if place != real:
+        raise ValueError(
+            "A loader yields as many batches as its length says. Received "
+            f"{index + 1} instead of {length}. Correct its __len__."
+        )

@@ -7,7 +7,8 @@ length is known; otherwise the end of the epoch is the first thing to happen aft
 """
 
 import dataclasses
-from collections.abc import Callable, Generator
+import math
+from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 from lt_loop.ahead import Ahead
@@ -20,7 +21,7 @@ from lt_loop.nonfinite import Rollback, leaving_out
 from lt_loop.optimizers import Schedule
 from lt_loop.profiling import TRAINING_BATCH
 from lt_loop.progress import Progress
-from lt_loop.run import Run
+from lt_loop.run import GO_ON, Run
 from lt_loop.schedules import step_schedules
 from lt_loop.sources import Source
 from lt_loop.state import keep, restore, roll_back
@@ -43,11 +44,11 @@ def fit(run: Run) -> Generator[Progress, None, None]:
     training = Training(run, sources[0])
     run.start_clock()
     run.at_safe_point = True
-    reason = run.reason_to_stop(epoch_ended=True)
+    reason = run.reason_to_stop()
     if reason is None:
         run.logbook.page = run.logbook.training
         run.call("on_train_start")
-        reason = run.reason_to_stop(epoch_ended=True)
+        reason = run.reason_to_stop()
         while reason is None:
             try:
                 reason = yield from training.epoch()
@@ -75,6 +76,8 @@ class Training:
         self.ends = run.hooks["on_train_batch_end"]
         self.wants_outputs = run.hooks["training_epoch_end"]
         self.at_safe_point = run.hooks["on_safe_point"]
+        self.agree = run.ports.world.agree
+        self.most_steps = math.inf if run.limits.steps is None else run.limits.steps
         self.skipped = False
         self.was_over = False  # whether an epoch is resumed at or after what is its end by now
         # Whether they were made for the sanity check or are made now: it leaves no trace in the
@@ -121,23 +124,29 @@ class Training:
         else:
             keep(run)
             run.ports.backend.wrap_step(self._end_epoch, "sanity_check")(reason)
-        self._reach_safe_point()
+        run.at_safe_point = True
+        self._tell_safe_point()
         if unyielded:
             yield progress
-        return reason or run.reason_to_stop(epoch_ended=True)
+        return reason or run.reason_to_stop()
 
-    def _batches(self) -> Steps:
-        run, progress, page = self.run, self.run.progress, self.run.logbook.training
-        step, place, starts, last = self.step, self.place, self.starts, self.source.batches
-        listening = bool(self.ends or self.wants_outputs)
-        log_every, interval = run.limits.log_every_n_steps, self.interval
-        validation_is_due = interval.over if interval and self.validation else None
+    def _windows(self) -> Iterator[tuple[Any, int, bool]]:
+        """Open the epoch, or the rest of it; return its batches by accumulation window."""
+        run, source, progress = self.run, self.source, self.run.progress
         start, size = progress.batch, run.limits.accumulation(progress.epoch)
-        self.was_over = last is not None and start >= last
-        batches = self.source.epoch(progress.epoch, start=start)
+        self.was_over = source.batches is not None and start >= source.batches
+        batches = source.epoch(progress.epoch, start=start)
         run.sources.ahead = self.ahead
         batches = self.ahead.read(batches) if self.ahead else batches
-        for batch, window, closes in windows(batches, size, self.source.length, start=start):
+        return windows(batches, size, source.length, start=start)
+
+    def _batches(self) -> Steps:  # noqa: C901 - on the hot path a call costs more than a branch
+        """Train the batches of an epoch."""
+        run, progress, page = self.run, self.run.progress, self.run.logbook.training
+        step, place, starts, last = self.step, self.place, self.starts, self.source.batches
+        pauses = bool((self.interval and self.validation) or self.step_plateaus)
+        log_every, most_steps, agree = run.limits.log_every_n_steps, self.most_steps, self.agree
+        for batch, window, closes in self._windows():
             run.at_safe_point = False
             batch_idx = run.batch_idx = progress.batch
             self.window.closes = closes
@@ -147,43 +156,50 @@ class Training:
                 self.skipped = True
                 return None
             output, stepped = step(batch, batch_idx, window, closes)
-            self._count(stepped)
-            if listening:
+            progress.batch += 1
+            progress.batches += 1
+            progress.steps += 1 if stepped else 0
+            progress.skipped_steps += stepped is False
+            if self.by_step or self.by_epoch:
+                self._step_due(stepped)
+            if self.ends or self.wants_outputs:
                 self._tell(output, batch, batch_idx)
             output = None  # with it goes what hangs on it, before the next forward
             if stepped and progress.steps % log_every == 0:
                 run.logbook.end_step(page, epoch=progress.epoch, step=run.step_index)
             if progress.batch == last:
                 return None
-            if validation_is_due and validation_is_due():
-                self._validate()
-            if self.step_plateaus:
-                self._step_plateaus()
+            if pauses:
+                self._pause()
             if closes and not self.window.pending:
-                self._reach_safe_point()
+                run.at_safe_point = True
+                if self.at_safe_point:
+                    self._tell_safe_point()
                 yield progress
-                if reason := run.reason_to_stop(epoch_ended=False):
+                asked = run.signal or run.deadline or run.stop_request
+                wish = agree(run.wish() if asked else GO_ON)
+                over = wish != GO_ON or progress.steps >= most_steps
+                if over and (reason := run.reason_of(wish, epoch_ended=False)):
                     return reason
         return None
 
-    def _reach_safe_point(self) -> None:
-        run = self.run
-        run.at_safe_point = True
-        if self.at_safe_point:
-            with run.logbook.closed():
-                for hook in self.at_safe_point:
-                    hook()
+    def _pause(self) -> None:
+        """Do what may be due between two batches."""
+        if self.interval and self.validation and self.interval.over():
+            self._validate()
+        if self.step_plateaus:
+            self._step_plateaus()
 
-    def _count(self, stepped: bool | None) -> None:
+    def _tell_safe_point(self) -> None:
+        with self.run.logbook.closed():
+            for hook in self.at_safe_point:
+                hook()
+
+    def _step_due(self, stepped: bool | None) -> None:
+        """Step the schedules that are due after a batch."""
         progress = self.run.progress
-        progress.batch += 1
-        progress.batches += 1
-        if stepped:
-            progress.steps += 1
-            if self.by_step:
-                self._step_schedules(self.by_step, progress.steps)
-        elif stepped is False:
-            progress.skipped_steps += 1
+        if stepped and self.by_step:
+            self._step_schedules(self.by_step, progress.steps)
         if self.by_epoch and progress.batch == self.source.batches:
             self._step_schedules(self.by_epoch, progress.epoch + 1)
 

@@ -150,7 +150,7 @@ class Run:
         self.validates_at: float | None = None  # in seconds of training
         self.kept: Mapping[str, Any] | None = None  # what a state holds, as of an early stop
         self.outputs: list[Any] = []  # of the epoch under way, for training_epoch_end
-        self._deadline: float | None = None
+        self.deadline: float | None = None  # of time.monotonic(), where time is limited
 
     def _bind_hooks(self) -> None:
         wrap, callbacks = self.profiling.hook, self.callbacks
@@ -247,7 +247,7 @@ class Run:
         """Begin to count ``max_time``, after the time that a state to resume from has counted."""
         self._begun = time.monotonic()
         if self.limits.max_seconds is not None:
-            self._deadline = self._begun + self.limits.max_seconds - self.seconds_before
+            self.deadline = self._begun + self.limits.max_seconds - self.seconds_before
 
     @property
     def seconds(self) -> float:
@@ -266,23 +266,28 @@ class Run:
             return f"max_epochs={limits.epochs} reached"
         return None
 
-    def reason_to_stop(self, *, epoch_ended: bool) -> str | None:
-        """Return why the run ends at this safe point, or None where it goes on.
+    def reason_to_stop(self) -> str | None:
+        """Return why the run ends at the end of an epoch, or None where it goes on.
 
-        All ranks get the same answer. What one of them wants is known to all at the end of the
-        epoch, or at the safe point after the next.
+        All ranks get the same answer, to which each contributes.
 
         Raises:
-            KeyboardInterrupt: Ctrl-C was pressed since the last one.
+            KeyboardInterrupt: Ctrl-C was pressed.
             Preempted: the process was told to end.
         """
-        quiet = not self.signal and self._deadline is None and self.stop_request is None
-        wish = GO_ON if quiet else self._wish()
+        wish, world = self.wish(), self.ports.world
+        several = world.world_size > 1
+        wish = int(world.reduce([wish], "max")[0]) if several else world.agree(wish)
+        return self.reason_of(wish, epoch_ended=True)
+
+    def reason_of(self, wish: int, *, epoch_ended: bool) -> str | None:
+        """Return why the run ends, or None, at a safe point where the ranks agreed on a wish.
+
+        Raises:
+            KeyboardInterrupt: Ctrl-C was pressed.
+            Preempted: the process was told to end.
+        """
         world = self.ports.world
-        if epoch_ended and world.world_size > 1:
-            wish = int(world.reduce([wish], "max")[0])
-        else:
-            wish = world.agree(wish)
         if wish in (INTERRUPTED, TOLD_TO_END):
             self.signal = max(world.gather(self.signal))
             self.raise_for_signal()
@@ -318,13 +323,16 @@ class Run:
         saves = any(c.signals or c.grace_seconds is not None for c in self.callbacks)
         return self.signal == signal.SIGINT and self.ports.world.world_size == 1 and not saves
 
-    def _wish(self) -> int:
-        """Return what this rank wants to happen at this safe point, as a code."""
+    def wish(self) -> int:
+        """Return what this rank wants to happen at this safe point, as a code.
+
+        It is ``GO_ON`` where there is no signal, no deadline and no request to stop.
+        """
         if self.signal:
             return INTERRUPTED if self.signal == signal.SIGINT else TOLD_TO_END
         if not self.may_stop_early():
             return GO_ON
-        if self._deadline is not None and time.monotonic() >= self._deadline:
+        if self.deadline is not None and time.monotonic() >= self.deadline:
             return LATE
         return GO_ON if self.stop_request is None else ASKED
 
