@@ -6,7 +6,6 @@ import math
 import re
 import uuid
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar, cast, final
 
 import torch
@@ -34,7 +33,7 @@ class _Wrapper(DistributedDataParallel):
 
     A step goes through what ``forward`` does around the program's own, less the label for torch's
     profiler and the call of a module, which take longer than the rest. Torch's ``replicate`` rests
-    on the same methods.
+    on the same names.
     """
 
     prepared = False
@@ -63,7 +62,6 @@ class Replicated(Sharding):
         self.world = world
         self._sync_batchnorm = sync_batchnorm
         self._parallel: _Wrapper | None = None
-        self._waiting: AbstractContextManager[None] = nullcontext()  # around a backward pass
         self._averaged: dict[str, nn.Parameter] = {}  # in the order in which torch counts them
         self._within = False  # whether a step is under way
         self._records = False  # whether the next backward pass records a static graph
@@ -110,8 +108,7 @@ class Replicated(Sharding):
                 "DDP averages gradients. Received a program none of whose parameters requires one. "
                 "Unfreeze some before the run, or use one process."
             )
-        self._waiting = self._world.pulse
-        with self._waiting:
+        with self._world.pulse:
             parallel = _Wrapper(
                 program,
                 find_unused_parameters=options.find_unused_parameters,
@@ -184,7 +181,7 @@ class Replicated(Sharding):
         elif sync and self._owed:
             self._owed -= 1
         self._differentiated = self._differentiated or sync
-        with self._waiting:
+        with self._world.pulse:
             backward()
         self._records = False
 

@@ -8,7 +8,6 @@ from typing import Any, Literal, TypeVar, final
 
 import torch
 
-from lt_accel.agreement import Agreement
 from lt_accel.board import Board, Pulse
 from lt_accel.environment import Placement
 from lt_accel.launching import Launch, launch
@@ -148,7 +147,7 @@ class TorchWorld:
     @property
     def pulse(self) -> Pulse:
         """The signs of life of this rank."""
-        return self._group().pulse
+        return (self._membership or self._group()).pulse
 
     def launch(self, main: Callable[[], T]) -> T:
         """Run ``main`` in every process, and return rank 0's result to the caller.
@@ -187,14 +186,12 @@ class TorchWorld:
             self._membership.leave()
             self._membership = None
 
-    @property
-    def agree(self) -> Agreement:
-        """Returns the greatest code that any rank gave at the call before; 0 at the first one.
+    def agree(self, code: int) -> int:
+        """Return the greatest code that any rank gave at the call before; 0 at the first one.
 
-        All ranks get the same answer at the same call, and none waits for a device. The function
-        itself, so that a loop can fetch it once.
+        All ranks get the same answer at the same call, and none waits for a device.
         """
-        return self._group().agree
+        return (self._membership or self._group()).agree(code)
 
     def count(self, name: str, more: int) -> int:
         """Add to a number that all ranks share; return what it is then. Waits for no rank."""
