@@ -189,6 +189,13 @@ def test_a_request_waits_for_the_accumulation_window_to_close() -> None:
     assert model.weight.value == by_hand(DATA[:6], accumulate=3)
 
 
+def test_a_request_says_why() -> None:
+    ask = Calling("on_train_batch_end", lambda trainer: trainer.stop(""))
+
+    with pytest.raises(ValueError, match=r"says why\. Received reason=''\. Give a sentence\."):
+        make_trainer(callbacks=ask).fit(Line(), DATA)
+
+
 def test_should_stop_is_lightnings_spelling_of_a_request() -> None:
     def ask(trainer: Any) -> None:
         trainer.should_stop = True

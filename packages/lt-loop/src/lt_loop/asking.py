@@ -25,7 +25,14 @@ class RunAsking(RunView):
 
         Args:
             reason: a sentence, which becomes the reason of the result.
+
+        Raises:
+            ValueError: the sentence is empty.
         """
+        if not reason:
+            raise ValueError(
+                f"A request to stop says why. Received reason={reason!r}. Give a sentence."
+            )
         if self._run is not None:
             self._run.stop_request = reason
 

@@ -75,7 +75,7 @@ class Training:
         self.starts = run.hooks["on_train_batch_start"]
         self.ends = run.hooks["on_train_batch_end"]
         self.wants_outputs = run.hooks["training_epoch_end"]
-        self.at_safe_point = run.hooks["on_safe_point"]
+        self.on_safe_point = run.hooks["on_safe_point"]
         self.agree = run.ports.world.agree
         self.most_steps = math.inf if run.limits.steps is None else run.limits.steps
         self.skipped = False
@@ -173,10 +173,10 @@ class Training:
                 self._pause()
             if closes and not self.window.pending:
                 run.at_safe_point = True
-                if self.at_safe_point:
+                if self.on_safe_point:
                     self._tell_safe_point()
                 yield progress
-                asked = run.signal or run.deadline or run.stop_request
+                asked = run.signal or run.deadline or run.stop_request is not None
                 wish = agree(run.wish() if asked else GO_ON)
                 over = wish != GO_ON or progress.steps >= most_steps
                 if over and (reason := run.reason_of(wish, epoch_ended=False)):
@@ -192,7 +192,7 @@ class Training:
 
     def _tell_safe_point(self) -> None:
         with self.run.logbook.closed():
-            for hook in self.at_safe_point:
+            for hook in self.on_safe_point:
                 hook()
 
     def _step_due(self, stepped: bool | None) -> None:

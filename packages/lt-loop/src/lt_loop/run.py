@@ -267,7 +267,7 @@ class Run:
         return None
 
     def reason_to_stop(self) -> str | None:
-        """Return why the run ends at the end of an epoch, or None where it goes on.
+        """Return why the run ends before an epoch or after it, or None where it goes on.
 
         All ranks get the same answer, to which each contributes.
 
