@@ -3,10 +3,11 @@
 All contestants train the same network on the same batches, in one launch of two gloo processes.
 They take turns of ten steps, each in a thread that waits between its turns, in an order that is
 drawn anew each time: so all of them meet the same moments of the machine. A turn is compared with
-that of the raw loop beside it. What is printed are medians over the turns, with the range in which
-the ratio lies 19 times of 20, found by drawing rounds anew; "raw again" shows what noise alone
-makes of a ratio. A round makes everything anew, as what memory a run gets is chance, too. Final
-weights are compared with those of the raw loop bit for bit, and between the ranks.
+that of the raw loop beside it. What is printed are medians over the turns, with the 95 % confidence
+range of the median ratio (a bootstrap over the rounds); "raw again" shows what noise alone makes of
+a ratio. A turn begins with the caches full of the others' code, as after a validation, say. A round
+makes everything anew, as what memory a run gets is chance, too. Final weights are compared with
+those of the raw loop bit for bit, on both ranks.
 
 Wall time says what a user waits; on a machine that others use too it is mostly noise: of two
 processes on two cores, one step takes three times as long as the next. The time that the processes
@@ -41,6 +42,8 @@ from workload import WARM_UP, Batch, TimedBatches, loss_of, network, optimizer_f
 
 import lt
 import lt_accel
+from lt_accel.replicated import Replicated
+from lt_accel.world import TorchWorld as World
 
 TARGET = 1.03
 """The most that the median ratio of "lt" may be."""
@@ -63,8 +66,8 @@ class Contestant(threading.Thread):
         model: what was trained, in the end.
     """
 
-    def __init__(self, train: Train, rank: int, *, turns: int) -> None:
-        super().__init__(daemon=True)
+    def __init__(self, name: str, train: Train, rank: int, *, turns: int) -> None:
+        super().__init__(name=name, daemon=True)
         batches = TimedBatches(0).batches
         self._batches = batches[rank:] + batches[:rank]  # the ranks' differ
         self._train, self._turns = train, WARM_UP // STEPS + turns
@@ -77,8 +80,10 @@ class Contestant(threading.Thread):
         """Let them train for some steps; returns when they have, or raises what they raised."""
         if self.ident is None:
             self.start()
-        else:
+        elif self.is_alive():
             self._mine.release()
+        else:
+            raise RuntimeError(f"{self.name} ended after {len(self.costs)} turns")
         self._over.acquire()
         if self._failure is not None:
             raise self._failure
@@ -137,9 +142,14 @@ def raw(batches: Iterable[Batch]) -> nn.Module:
     return model
 
 
-def by_backend(chosen: lt_accel.Selection) -> Train:
+def backend_for(world: World) -> lt_accel.TorchBackend:
+    """A backend of one contestant's own: it holds what is trained."""
+    return lt_accel.TorchBackend("cpu", sharding=Replicated(lt_accel.DDP(), world))
+
+
+def by_backend(world: World) -> Train:
     """The same loop with lt_accel's backend, and an agreement at each step."""
-    backend, world = chosen.backend, chosen.world
+    backend = backend_for(world)
 
     def train(batches: Iterable[Batch]) -> nn.Module:
         model = network()
@@ -171,15 +181,15 @@ class Ours(lt.LTModule):
         return optimizer_for(self.network)
 
 
-def by_trainer(chosen: lt_accel.Selection) -> Train:
+def by_trainer(world: World) -> Train:
     """The Trainer, with everything off that can be off."""
 
     def train(batches: Iterable[Batch]) -> nn.Module:
         model = Ours()
         lt.Trainer(
             max_epochs=1,
-            backend=chosen.backend,
-            world=chosen.world,
+            backend=backend_for(world),
+            world=world,
             use_distributed_sampler=False,
             barebones=True,
         ).fit(model, batches)
@@ -231,42 +241,54 @@ def accelerate(batches: Iterable[Batch]) -> nn.Module:
     return model
 
 
-def everybody(chosen: lt_accel.Selection) -> dict[str, Train]:
-    found = {"raw": raw, "raw again": raw, "lt_accel": by_backend(chosen), "lt": by_trainer(chosen)}
+def everybody(world: World) -> dict[str, Train]:
+    found = {"raw": raw, "raw again": raw, "lt_accel": by_backend(world), "lt": by_trainer(world)}
     theirs = {"lightning": lightning, "accelerate": accelerate}
     return found | {name: train for name, train in theirs.items() if find_spec(name)}
 
 
-def measure(chosen: lt_accel.Selection, *, rounds: int, turns: int) -> dict[str, Compared]:
+def measure(world: World, *, rounds: int, turns: int) -> dict[str, Compared]:
     """Run all rounds, as one of the ranks."""
     logging.disable(logging.WARNING)
     warnings.simplefilter("ignore")
-    found, world, order = everybody(chosen), chosen.world, Random(0)
+    found, order = everybody(world), Random(0)
     results = {name: Compared() for name in found}
     for _ in range(rounds):
         gc.collect()
-        here = {name: Contestant(train, world.rank, turns=turns) for name, train in found.items()}
-        for _ in range(WARM_UP // STEPS + turns):
-            for name in order.sample(list(here), len(here)):
-                world.barrier()
-                here[name].take_turn()
-        costs = {name: _of_both(world, contestant.costs) for name, contestant in here.items()}
-        weights = {name: list(contestant.model.parameters()) for name, contestant in here.items()}
-        of_ranks = world.gather([parameter.detach() for parameter in weights["raw"]])
-        for name, result in results.items():
-            pairs = list(zip(costs[name], costs["raw"], strict=True))
-            result.times.append([ours[0] for ours, _ in pairs])
-            result.ratios.append([ours[0] / theirs[0] for ours, theirs in pairs])
-            result.computed.append([ours[1] / theirs[1] for ours, theirs in pairs])
-            result.same_weights &= all(
-                torch.equal(ours, theirs)
-                for of_rank in of_ranks
-                for ours, theirs in zip(weights[name], of_rank, strict=True)
-            )
+        _run_round(found, world, results, turns=turns, order=order)
     return results
 
 
-def _of_both(world: Any, costs: list[Cost]) -> list[Cost]:
+def _run_round(
+    found: dict[str, Train],
+    world: World,
+    results: dict[str, Compared],
+    *,
+    turns: int,
+    order: Random,
+) -> None:
+    here = {name: Contestant(name, found[name], world.rank, turns=turns) for name in found}
+    for _ in range(WARM_UP // STEPS + turns):
+        for name in order.sample(list(here), len(here)):
+            world.barrier()
+            here[name].take_turn()
+    costs = {name: _of_both(world, contestant.costs) for name, contestant in here.items()}
+    weights = {name: [*map(Tensor.detach, here[name].model.parameters())] for name in here}
+    of_ranks = world.gather(weights["raw"])
+    for name, result in results.items():
+        pairs = list(zip(costs[name], costs["raw"], strict=True))
+        result.times.append([ours[0] for ours, _ in pairs])
+        result.ratios.append([ours[0] / theirs[0] for ours, theirs in pairs])
+        result.computed.append([ours[1] / theirs[1] for ours, theirs in pairs])
+        same = all(
+            torch.equal(ours, theirs)
+            for of_rank in of_ranks
+            for ours, theirs in zip(weights[name], of_rank, strict=True)
+        )
+        result.same_weights &= all(world.gather(same))
+
+
+def _of_both(world: World, costs: list[Cost]) -> list[Cost]:
     """Return the mean over the ranks."""
     flat = world.reduce([value for cost in costs for value in cost], "mean")
     return list(zip(flat[::2], flat[1::2], strict=True))
@@ -304,12 +326,13 @@ def main() -> int:
     parser.add_argument("--turns", type=int, default=100)
     parser.add_argument("--check", action="store_true")
     given = parser.parse_args()
-    chosen = lt_accel.select(accelerator="cpu", devices=2, strategy="ddp")
+    world = lt_accel.select(accelerator="cpu", devices=2, strategy="ddp").world
+    assert isinstance(world, World)
 
     def run() -> Any:
-        return measure(chosen, rounds=given.rounds, turns=given.turns)
+        return measure(world, rounds=given.rounds, turns=given.turns)
 
-    results = chosen.world.launch(run)
+    results = world.launch(run)
     report(results)
     ratio = median(results["lt"].ratios)
     wrong = [name for name, result in results.items() if not result.same_weights]
