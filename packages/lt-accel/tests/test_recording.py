@@ -286,6 +286,55 @@ def test_a_step_that_waits_for_the_gpu_says_so() -> None:
     assert trained.recorder.calls[-1] == "abandon"  # so that the GPU can be used again
 
 
+class Waiting(torch.autograd.Function):
+    """Fails in the backward pass, as what waits for the GPU does in a recording."""
+
+    @staticmethod
+    def forward(ctx: Any, loss: Tensor) -> Tensor:
+        return loss.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+
+@pytest.mark.parametrize("where", ["backward", "optimizer"])
+def test_what_waits_for_the_gpu_after_the_step_function_says_so(where: str) -> None:
+    trained = Trained()
+
+    def loss(batch: Any, index: int) -> Tensor:
+        found = trained.loss(batch, index)
+        if index == WARM_UP and where == "optimizer":
+            trained.optimizer.register_step_pre_hook(lambda *_: Waiting.backward(None))
+        waits = index == WARM_UP and where == "backward"
+        return Waiting.apply(found) if waits else found  # type: ignore[no-untyped-call]
+
+    trained.step = trained.backend.wrap_step(loss, "train")
+    with pytest.raises(
+        RuntimeError, match=r"can't wait for the GPU.*not permitted when.*Take item"
+    ):
+        trained.run(batches())
+    assert trained.recorder.calls[-1] == "abandon"
+
+
+def test_an_error_before_the_recording_is_left_as_it_is() -> None:
+    trained = Trained()
+    trained.optimizer.register_step_pre_hook(lambda *_: Waiting.backward(None))
+    with pytest.raises(RuntimeError, match=r"^operation not permitted when stream is capturing$"):
+        trained.run(batches())
+    assert trained.recorder.calls == ["prepare"]
+
+
+def test_arguments_by_name_are_recorded_too() -> None:
+    trained = Trained()
+    loss = trained.step
+    trained.step = lambda batch, index: loss(batch=batch, index=index)
+    assert trained.run(batches()) == by_hand()[0]
+    assert trained.evaluations == WARM_UP + 1
+    with pytest.raises(ValueError, match="of a CUDA graph have one shape and structure"):
+        loss(batches()[0], index=0)
+
+
 @pytest.mark.parametrize(
     ("device", "precision", "ranks", "message"),
     [

@@ -291,7 +291,7 @@ class TorchBackend:
                 backward = functools.partial(self._scaler.backward, loss, **options)
             self.sharding.differentiate(loss, backward, sync=sync)
         except (RuntimeError, AttributeError, ValueError) as error:
-            reason = reason_for(loss, error)
+            reason = reason_for(loss, self._compilation.failed(error))
             if reason is error:
                 raise
             raise reason from error
@@ -382,7 +382,13 @@ class TorchBackend:
             )
         if self._compilation.replaying:
             return True
-        optimizer.step()
+        try:
+            optimizer.step()
+        except RuntimeError as error:
+            reason = self._compilation.failed(error)
+            if reason is error:
+                raise
+            raise reason from error
         self._compilation.stepped()
         return True
 

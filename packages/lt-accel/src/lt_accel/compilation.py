@@ -38,6 +38,9 @@ class Compilation(Protocol):
     def stepped(self) -> None:
         """Note that an optimizer has stepped."""
 
+    def failed(self, error: Exception) -> Exception:
+        """Note that a backward pass or an optimizer failed; return the error to raise."""
+
 
 @final
 class Eager:
@@ -55,6 +58,10 @@ class Eager:
 
     def stepped(self) -> None:
         """Do nothing."""
+
+    def failed(self, error: Exception) -> Exception:
+        """Return the error."""
+        return error
 
 
 @final
@@ -93,6 +100,10 @@ class Compiled:
 
     def stepped(self) -> None:
         """Do nothing."""
+
+    def failed(self, error: Exception) -> Exception:
+        """Return the error."""
+        return error
 
 
 def uncompiled(log: Callable[..., Any]) -> Callable[..., Any]:

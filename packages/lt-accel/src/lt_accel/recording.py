@@ -29,6 +29,9 @@ Fn = TypeVar("Fn", bound=Callable[..., Any])
 Logged = tuple[Log, str, Tensor, tuple[Any, ...], dict[str, Any]]
 """A call of ``log`` in a recorded step: whose, the name, the value, and the flags."""
 
+Given = tuple[tuple[Any, ...], dict[str, Any]]
+"""What a step is called with: by place, and by name."""
+
 WARM_UP = 3
 """Steps before the recording: in these, libraries choose algorithms and optimizers make their
 state, which can't be recorded."""
@@ -171,16 +174,16 @@ class Recorded:
             )
         compute = self._compiled(fn)
 
-        def step(*arguments: Any) -> Any:
+        def step(*arguments: Any, **words: Any) -> Any:
             self._calls += 1
             if self._calls > WARM_UP + 1:
-                return self._replay(arguments)
+                return self._replay((arguments, words))
             self._computing = True
             try:
                 with replaced(self._logs):  # while warming up too, for what is compiled then
                     if self._calls <= WARM_UP:
-                        return compute(*arguments)
-                    return self._record(compute, arguments)
+                        return compute(*arguments, **words)
+                    return self._record(compute, (arguments, words))
             finally:
                 self._computing = False
 
@@ -213,15 +216,23 @@ class Recorded:
                 handed_out.data = static.clone()  # the next replay writes into static
         self._log()
 
-    def _record(self, compute: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
-        leaves, structure = tree_flatten(arguments)
+    def failed(self, error: Exception) -> Exception:
+        """Leave the recording that an error ended after the step function; return the reason."""
+        if self._computing or not self._recording:
+            return error
+        self._give_up()
+        return _cannot_wait(error) if isinstance(error, RuntimeError) else error
+
+    def _record(self, compute: Callable[..., Any], given: Given) -> Any:
+        leaves, structure = tree_flatten(given)
         self._structure = structure
         self._inputs = [leaf.clone() if isinstance(leaf, Tensor) else leaf for leaf in leaves]
         self._rates = self._learning_rates()
         self._recorder.begin()
         self._recording = True
+        arguments, words = tree_unflatten(self._inputs, structure)
         try:
-            output = compute(*tree_unflatten(self._inputs, structure))
+            output = compute(*arguments, **words)
         except RuntimeError as error:
             self._give_up()
             raise _cannot_wait(error) from error
@@ -260,8 +271,8 @@ class Recorded:
         for log, name, value, arguments, words in self._logged:
             log(name, value.clone(), *arguments, **words)
 
-    def _replay(self, arguments: tuple[Any, ...]) -> Any:
-        leaves, structure = tree_flatten(arguments)
+    def _replay(self, given: Given) -> Any:
+        leaves, structure = tree_flatten(given)
         if len(leaves) != len(self._inputs):
             raise self._other_batch(f"{len(self._inputs)} parts", f"{len(leaves)}")
         if structure != self._structure:
