@@ -52,7 +52,7 @@ def test_a_gpu_that_is_not_there() -> None:
     for kind in ("cuda", "mps", "xla", "hpu"):
         here = ONE if kind != "cuda" else {"cpu": 1, "cuda:0": 1}
         with pytest.raises(
-            ValueError, match=f"'{kind}' needs a {kind} device .* here: cpu, cuda:0"
+            ValueError, match=f"'{kind}' needs a device of type '{kind}' .* here: cpu, cuda:0"
         ):
             choose_devices(kind, "auto", here, several=False)
 

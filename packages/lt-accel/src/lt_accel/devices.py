@@ -121,7 +121,7 @@ def _kind(accelerator: Any, here: Here) -> str:
                 f"{accelerator!r}.{suggestion(kind, WORDS)} Devices here: {described(here)}."
             )
     if not here.get(kind):
-        needs = "a GPU" if kind == "gpu" else f"a {kind} device"
+        needs = "a GPU" if kind == "gpu" else f"a device of type {kind!r}"
         others = ["auto"] if kind == "cpu" else ["cpu", "auto"]
         raise ValueError(
             f"accelerator={accelerator!r} needs {needs} that torch can see. Devices here: "
