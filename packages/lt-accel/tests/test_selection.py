@@ -66,7 +66,7 @@ def test_an_unknown_word_finds_the_closest() -> None:
 def test_devices_that_are_not_here() -> None:
     with pytest.raises(ValueError, match=r"needs a GPU that torch can see\. Devices here: cpu"):
         select(accelerator="gpu", devices="0")
-    with pytest.raises(ValueError, match="needs a xla device that torch can see"):
+    with pytest.raises(ValueError, match="needs a device of type 'xla' that torch can see"):
         select(accelerator="xla")
 
 
