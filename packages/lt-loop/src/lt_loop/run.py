@@ -283,6 +283,8 @@ class Run:
     def reason_of(self, wish: int, *, epoch_ended: bool) -> str | None:
         """Return why the run ends, or None, at a safe point where the ranks agreed on a wish.
 
+        Within an epoch that may be what one of them wanted at the safe point before.
+
         Raises:
             KeyboardInterrupt: Ctrl-C was pressed.
             Preempted: the process was told to end.
